@@ -1,0 +1,254 @@
+"""From rollouts to training sequences: which token gets which weight in which loss.
+
+`supervised` gives cross-entropy weights (stages 1 and 2), `reinforced` policy-gradient weights,
+advantages and Brier slots (stage 3). Ids are taken as they were sampled and never re-encoded;
+prompt and observation tokens train only where a rule says so. `as_rows` cuts a sequence into one
+row a turn without changing any loss. Pure Python; the losses themselves are in
+`forethought.algos.losses`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from forethought.types import BrierSlot, Rollout, Span, TrainingSequence, Turn, TurnCredit
+
+BLOCK_SPANS = frozenset({Span.IMAGINARY, Span.KEYWORD, Span.ANALYSIS, Span.CONFIDENCE})
+"""The foresight block."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisedRule:
+    """Which sampled tokens get cross-entropy. The default trains the whole response."""
+
+    block_only: bool = False  # only the foresight block (failed trajectories, branches)
+    turns: tuple[int, ...] | None = None  # indices of the turns that train; None = all
+    skip: tuple[Span, ...] = ()  # spans that never train
+    unlabelled_turns: tuple[int, ...] = ()  # turns whose number has no label and must not train
+    level_ids: Sequence[int] | None = None  # ids of the 21 levels, to find that number;
+    # None: the whole confidence span of an unlabelled turn is left out
+    observation_weight: float = 0.0  # lambda_obs on observation tokens of the turns that train
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReinforceConfig:
+    """How advantages of spans become advantages of tokens."""
+
+    profile: str = "causal"  # the profile that made the credits
+    outcome: float = 0.0  # I of the rollout, the target of its Brier slots
+    level_ids: Sequence[int] | None = None  # ids of the 21 levels, if each is one token
+    w_plan: float = 1.0  # weight of imaginary, keyword and analysis tokens
+    w_confidence: float = 1.0  # weight of confidence tokens, where they have a score function
+    w_act: float = 1.0  # weight of think, action and other tokens
+
+    @property
+    def causal(self) -> bool:
+        """True where the number has its own loss and baselines must not look ahead."""
+        return self.profile == "causal"
+
+    @property
+    def exact_brier(self) -> bool:
+        """True where confidence tokens get a Brier slot instead of a policy gradient."""
+        return self.causal and self.level_ids is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Section:
+    """Where a turn lies in the whole sequence: sampled `[start, end)`, then its observation."""
+
+    start: int
+    end: int
+    stop: int
+
+
+def supervised(rollout: Rollout, rule: SupervisedRule) -> TrainingSequence:
+    """The rollout as one sequence with cross-entropy weights by `rule`.
+
+    Example (P prompt, B block, A action, O observation; whole response):
+        ids        P P P B B A O O B A
+        ce_weight  0 0 0 1 1 1 0 0 1 1
+    """
+    weight = [0.0] * len(_ids(rollout))
+    for number, (turn, section) in enumerate(zip(rollout.turns, _sections(rollout), strict=True)):
+        if rule.turns is not None and number not in rule.turns:
+            continue
+        weight[section.start : section.end] = _ce_weights(turn, rule, number)
+        weight[section.end : section.stop] = [rule.observation_weight] * (
+            section.stop - section.end
+        )
+    return TrainingSequence(
+        ids=_ids(rollout), ce_weight=_without_first(weight), source=_source(rollout)
+    )
+
+
+def _ce_weights(turn: Turn, rule: SupervisedRule, number: int) -> list[float]:
+    weights: list[float] = []
+    for token, span in zip(turn.ids, turn.token_spans, strict=True):
+        trains = span not in rule.skip and (not rule.block_only or span in BLOCK_SPANS)
+        if span is Span.CONFIDENCE and number in rule.unlabelled_turns:
+            trains = trains and rule.level_ids is not None and token not in rule.level_ids
+        weights.append(float(trains))
+    return weights
+
+
+def reinforced(
+    rollout: Rollout, credits: Sequence[TurnCredit], config: ReinforceConfig
+) -> TrainingSequence:
+    """The rollout as one sequence with advantages, policy-gradient weights and Brier slots.
+
+    Imaginary and keyword tokens get `plan`, analysis tokens `analysis`, think, action and other
+    tokens `act`. Two rules keep the `causal` estimator unbiased (docs/objectives.md): tokens
+    written *before* the number never get `act`, whose baseline knows the number; and a token whose
+    span has no credit (a block that cannot be read) gets `act`, because leaving tokens out for
+    what they say is a bias of its own. Confidence tokens of `causal` get a Brier slot at the level
+    token, or their own credit where a level takes several tokens; in the other profiles they share
+    the credit of the whole block.
+
+    Args:
+        rollout: without an error; all its sampled tokens were sampled by the policy.
+        credits: one a turn; a turn with all None (left out by the profile) gets weight 0.
+        config: the profile, the outcome and the weights of the spans.
+    """
+    ids = _ids(rollout)
+    weight, advantage, logprobs = [0.0] * len(ids), [0.0] * len(ids), [0.0] * len(ids)
+    slots: list[BrierSlot] = []
+    for turn, credit, section in zip(rollout.turns, credits, _sections(rollout), strict=True):
+        where = slice(section.start, section.end)
+        logprobs[where] = turn.logprobs
+        if credit.act is None:
+            continue
+        advantage[where], weight[where] = _token_credit(turn, credit, config)
+        offset = _level_offset(turn, config)
+        if offset is not None:
+            slots.append(BrierSlot(position=section.start + offset, target=config.outcome))
+    return TrainingSequence(
+        ids=ids,
+        pg_weight=_without_first(weight),
+        advantage=tuple(advantage),
+        sampling_logprobs=tuple(logprobs),
+        brier=tuple(slots),
+        source=_source(rollout),
+    )
+
+
+def _token_credit(
+    turn: Turn, credit: TurnCredit, config: ReinforceConfig
+) -> tuple[list[float], list[float]]:
+    """Advantage and weight of each sampled token of a turn whose `act` credit exists."""
+    assert credit.act is not None
+    stated = [n for n, span in enumerate(turn.token_spans) if span is Span.CONFIDENCE]
+    last_stated = stated[-1] if stated else -1
+    before = credit.act if credit.analysis is None else credit.analysis
+    advantages: list[float] = []
+    weights: list[float] = []
+    for number, span in enumerate(turn.token_spans):
+        value: float | None
+        if span in (Span.IMAGINARY, Span.KEYWORD):
+            value, weight = credit.plan, config.w_plan
+        elif span is Span.ANALYSIS:
+            value, weight = credit.analysis, config.w_plan
+        elif span is Span.CONFIDENCE:
+            value, weight = _confidence_credit(credit, config), config.w_confidence
+        else:
+            early = config.causal and number < last_stated
+            value, weight = (before if early else credit.act), config.w_act
+        if value is None and span is Span.CONFIDENCE and config.causal:
+            value, weight = 0.0, 0.0
+        advantages.append(credit.act if value is None else value)
+        weights.append(weight)
+    return advantages, weights
+
+
+def _confidence_credit(credit: TurnCredit, config: ReinforceConfig) -> float | None:
+    """The policy-gradient credit of confidence tokens; None = no score function in `causal`."""
+    if config.exact_brier:
+        return None
+    if config.causal or credit.confidence is not None:
+        return credit.confidence
+    return credit.plan
+
+
+def _level_offset(turn: Turn, config: ReinforceConfig) -> int | None:
+    """Index in the turn of its one level token; None without a slot for the exact Brier term."""
+    block = turn.parsed.foresight
+    if not config.exact_brier or block is None or block.q is None:
+        return None
+    levels = frozenset(config.level_ids or ())
+    found = [
+        number
+        for number, (token, span) in enumerate(zip(turn.ids, turn.token_spans, strict=True))
+        if span is Span.CONFIDENCE and token in levels
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def as_rows(sequence: TrainingSequence, rollout: Rollout) -> list[TrainingSequence]:
+    """One row a turn: its history as context only, then its own weights; rows without any left out.
+
+    The sum of every loss over the rows equals that of `sequence`, and so does the gradient: each
+    weighted token stands once, behind the same ids. What it costs is reading the history again in
+    every row.
+
+    Args:
+        sequence: what `supervised` or `reinforced` made of `rollout`.
+        rollout: gives the borders of the turns.
+    """
+    rows: list[TrainingSequence] = []
+    for number, section in enumerate(_sections(rollout)):
+        row = _cut(sequence, section.start, section.stop)
+        if any(row.ce_weight) or any(row.pg_weight) or row.brier:
+            rows.append(replace(row, source=f"{sequence.source}#{number}"))
+    return rows
+
+
+def _cut(sequence: TrainingSequence, start: int, stop: int) -> TrainingSequence:
+    """The sequence up to its last used token before `stop`, with no weight before `start`."""
+    inside = range(start, stop)
+    used = [
+        i
+        for i in inside
+        if any(weights and weights[i] for weights in (sequence.ce_weight, sequence.pg_weight))
+    ]
+    slots = tuple(slot for slot in sequence.brier if slot.position in inside)
+    end = max([start, *used, *(slot.position for slot in slots)]) + 1
+
+    def part(values: tuple[float, ...]) -> tuple[float, ...]:
+        return (0.0,) * start + values[start:end] if values else ()
+
+    return TrainingSequence(
+        ids=sequence.ids[:end],
+        ce_weight=part(sequence.ce_weight),
+        pg_weight=part(sequence.pg_weight),
+        advantage=part(sequence.advantage),
+        sampling_logprobs=part(sequence.sampling_logprobs),
+        brier=slots,
+        source=sequence.source,
+    )
+
+
+def _ids(rollout: Rollout) -> tuple[int, ...]:
+    ids = list(rollout.prompt_ids)
+    for turn in rollout.turns:
+        ids += turn.ids
+        ids += turn.observation_ids
+    return tuple(ids)
+
+
+def _sections(rollout: Rollout) -> list[_Section]:
+    sections: list[_Section] = []
+    position = len(rollout.prompt_ids)
+    for turn in rollout.turns:
+        end = position + len(turn.ids)
+        sections.append(_Section(start=position, end=end, stop=end + len(turn.observation_ids)))
+        position = sections[-1].stop
+    return sections
+
+
+def _without_first(weight: list[float]) -> tuple[float, ...]:
+    """Nothing predicts index 0 (a rollout without a prompt), so it has no weight."""
+    return (0.0, *weight[1:]) if weight else ()
+
+
+def _source(rollout: Rollout) -> str:
+    return f"{rollout.task.id}/{rollout.index}"

@@ -1,0 +1,42 @@
+"""What the verbs `prepare`, `midtrain`, `sft` and `rl` share: one stage of a run by itself."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from forethought.stages.context import Context
+    from forethought.training.policy import Policy
+
+BEFORE = {"prepare": "base", "midtrain": "base", "sft": "midtrain", "rl": "sft"}
+
+
+def add_stage_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of a single stage."""
+    parser.add_argument("config", help="a TOML file, or a name from `forethought list configs`")
+    parser.add_argument("--out", required=True, help="folder of the run, new or begun")
+    parser.add_argument("--init", help="model to start from (default: the stage before in --out)")
+    parser.add_argument("--resume", action="store_true", help="go on with a stage that was stopped")
+
+
+def open_stage(args: argparse.Namespace, stage: str) -> tuple[Context, Policy]:
+    """The run and the model that a stage starts from.
+
+    Raises:
+        InputError: no model to start from, or the folder holds another configuration.
+    """
+    from forethought.config import load_config
+    from forethought.stages import base
+    from forethought.stages.context import holds_run, open_run, set_threads
+    from forethought.training.policy import Policy
+
+    set_threads()
+    config = load_config(args.config, args.overrides)
+    known = holds_run(args.out, config)
+    context = open_run(config, args.out, resume=args.resume or known)
+    context = context.with_resume(args.resume)
+    start = context.stage_dir(BEFORE[stage]) / "model"
+    if args.init is None and stage in ("prepare", "midtrain") and not start.is_dir():
+        return context, base.run(context)
+    return context, Policy.load(args.init or str(start), dtype=config.model.dtype)

@@ -1,0 +1,26 @@
+"""`forethought sft CONFIG --out RUN`: stage 2 (FE-SFT): the tagged block on every turn."""
+
+from __future__ import annotations
+
+import argparse
+
+from forethought.cli._stage import add_stage_arguments as add_arguments
+from forethought.cli._stage import open_stage
+
+HELP = "stage 2 (FE-SFT): the tagged block on every turn"
+OVERRIDES = True
+__all__ = ["HELP", "OVERRIDES", "add_arguments", "run"]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the stage and evaluates the model that it leaves."""
+    from forethought.hindsight.records import read_labelled
+    from forethought.stages import sft
+    from forethought.stages.evaluate import evaluate_stage
+
+    context, policy = open_stage(args, "sft")
+    items = read_labelled(context.stage_dir("prepare") / "trajectories.jsonl")
+    chosen = items[: context.config.sft.num_episodes]
+    sft.run(context, chosen, policy, fresh_labels=False)
+    evaluate_stage(context, policy, "sft")
+    return 0

@@ -1,0 +1,1 @@
+"""Tasks, corpora, models and public data sets, from files or a hub."""

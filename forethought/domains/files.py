@@ -1,0 +1,76 @@
+"""Search tasks from the user's own tasks.jsonl and corpus.jsonl, for evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from forethought.config import RunConfig
+from forethought.data.corpora import load_corpus
+from forethought.data.tasks import load_tasks
+from forethought.domains import make_domain, no_worlds
+from forethought.envs.search_qa import SearchQA
+from forethought.hindsight.trajectory import Trajectory
+from forethought.hindsight.writer import Writer
+from forethought.rollout.render import TextFormat
+from forethought.tools.retrieval import BM25Retriever, Retriever
+from forethought.types import Rollout, Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSearchDomain:
+    """Tasks and one corpus from files, in the text format of the configured source."""
+
+    env_name: str
+    text_format: TextFormat
+    writer: Writer
+    rows: tuple[Task, ...]
+    retriever: Retriever
+    top_k: int
+
+    @classmethod
+    def from_files(cls, config: RunConfig, tasks: str, corpus: str) -> FileSearchDomain:
+        """Reads both files.
+
+        Raises:
+            InputError: a file is absent or malformed; the message names file and line.
+        """
+        like = make_domain(config)
+        return cls(
+            env_name="search_qa",
+            text_format=like.text_format,
+            writer=like.writer,
+            rows=tuple(load_tasks(Path(tasks))),
+            retriever=BM25Retriever(load_corpus(Path(corpus))),
+            top_k=config.rollout.top_k_documents,
+        )
+
+    def tasks(self, split: str, num: int, *, offset: int = 0) -> list[Task]:
+        """The first `num` tasks of the file after `offset`; splits are not told apart."""
+        return list(self.rows[offset : offset + num])
+
+    def tasks_of_worlds(self, seeds: range, num: int | None) -> list[Task]:
+        """A file has no worlds."""
+        raise no_worlds("a file of tasks")
+
+    def make_env(self) -> Any:
+        """Search over the corpus of the file."""
+        return SearchQA(retriever_for=lambda row: self.retriever, top_k=self.top_k)
+
+    def trajectories(self, num: int, tokenizer: Any) -> list[Trajectory]:
+        """A file of tasks brings none."""
+        return []
+
+    def entities(self) -> tuple[str, ...]:
+        """Capital letters show the names of real text."""
+        return ()
+
+    def oracle(self, rollout: Rollout) -> Sequence[float | None]:
+        """There is no oracle."""
+        return [None] * len(rollout.turns)
+
+    def copies(self, rollouts: Sequence[Rollout]) -> tuple[int, int]:
+        """Means nothing here."""
+        return 0, 0

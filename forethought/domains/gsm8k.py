@@ -1,0 +1,120 @@
+"""GSM8K with a Python tool: trajectories from its own calculator annotations, no teacher."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from forethought.config import RunConfig
+from forethought.data.gsm8k import GsmTrajectory, episodes_from_annotations, load_gsm8k
+from forethought.domains import no_worlds
+from forethought.envs.maths import MathsPython
+from forethought.hindsight.trajectory import Step, Trajectory
+from forethought.hindsight.writer import MathsWriter, Writer
+from forethought.rollout.render import TextFormat
+from forethought.types import Action, Rollout, StopReason, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gsm8kDomain:
+    """Problems with few annotations train; the test split holds both kinds."""
+
+    env_name: str
+    text_format: TextFormat
+    writer: Writer
+    seed: int
+    max_annotations: int
+
+    @classmethod
+    def from_config(cls, config: RunConfig) -> Gsm8kDomain:
+        """The domain of a configuration; data are read when first needed."""
+        return cls(
+            env_name="maths",
+            text_format=TextFormat(
+                name="maths", style="maths", prompt_style=config.model.prompt_style
+            ),
+            writer=MathsWriter(),
+            seed=config.seed,
+            max_annotations=config.data.max_annotations,
+        )
+
+    @cached_property
+    def _train(self) -> list[GsmTrajectory]:
+        """One right trajectory of each short training problem, shuffled by the seed."""
+        found: list[GsmTrajectory] = []
+        for row in load_gsm8k("train"):
+            for episode in episodes_from_annotations(row, seed=self.seed):
+                if 1 <= len(episode.steps) <= self.max_annotations:
+                    found.append(episode)
+        random.Random(f"gsm8k/{self.seed}").shuffle(found)
+        return found
+
+    def tasks(self, split: str, num: int, *, offset: int = 0) -> list[Task]:
+        """Training problems of the few-annotations kind, or test rows (first half short ones)."""
+        if split == "train":
+            seen: dict[str, Task] = {}
+            for episode in self._train:
+                seen.setdefault(episode.task.id, episode.task)
+            rows = list(seen.values())
+            return [rows[(offset + i) % len(rows)] for i in range(num)]
+        return _mixed_test(num, self.max_annotations)
+
+    def tasks_of_worlds(self, seeds: range, num: int | None) -> list[Task]:
+        """GSM8K has no worlds."""
+        raise no_worlds("gsm8k")
+
+    def make_env(self) -> Any:
+        """A Python tool in a limited subprocess."""
+        return MathsPython()
+
+    def trajectories(self, num: int, tokenizer: Any) -> list[Trajectory]:
+        """Annotated solutions and their seeded failures."""
+        return [as_trajectory(episode) for episode in self._train[:num]]
+
+    def entities(self) -> tuple[str, ...]:
+        """Capital letters and numbers show what must not be told."""
+        return ()
+
+    def oracle(self, rollout: Rollout) -> Sequence[float | None]:
+        """There is no oracle."""
+        return [None] * len(rollout.turns)
+
+    def copies(self, rollouts: Sequence[Rollout]) -> tuple[int, int]:
+        """Means nothing here."""
+        return 0, 0
+
+
+def _mixed_test(num: int, max_annotations: int) -> list[Task]:
+    """Half test rows with few annotations, half test rows of all kinds, in file order."""
+    tasks = [(row.task, len(row.annotations)) for row in load_gsm8k("test")]
+    short = [task for task, count in tasks if 1 <= count <= max_annotations][: num // 2]
+    chosen = {task.id for task in short}
+    rest = [task for task, _ in tasks if task.id not in chosen][: num - len(short)]
+    return [*short, *rest]
+
+
+def as_trajectory(episode: GsmTrajectory) -> Trajectory:
+    """An annotated solution as turns: one call a calculation, then the answer."""
+    steps = [
+        Step(
+            think=step.think,
+            action=Action(kind="python", text=step.code),
+            observation=step.observation,
+        )
+        for step in episode.steps
+    ]
+    answer = Step(
+        think="The result is printed.",
+        action=Action(kind="answer", text=episode.answer),
+        observation="",
+    )
+    return Trajectory(
+        task=episode.task,
+        source_policy="annotations",
+        steps=(*steps, answer),
+        success=bool(episode.success),
+        stop_reason=StopReason.ANSWER,
+    )

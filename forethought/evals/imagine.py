@@ -1,0 +1,89 @@
+"""Imagine-K: sample K first blocks, go on from the one whose expected q is highest.
+
+What it buys over one block is the value of the estimate for choosing, and what it costs is K - 1
+more blocks of sampled tokens; both are reported. The choice uses the expected level over the 21
+levels, not the sampled one, so that the noise of one draw does not decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from forethought.evals.run import EvalSetting, noise_key, roll_out
+from forethought.foresight.levels import expected_level
+from forethought.rollout.backend import Backend
+from forethought.rollout.engine import Start
+from forethought.training.levels import score_levels
+from forethought.training.policy import Policy
+from forethought.types import Rollout, Span, Task, Turn
+
+_BLOCK = (Span.IMAGINARY, Span.KEYWORD, Span.ANALYSIS, Span.CONFIDENCE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imagined:
+    """Episodes that began with the best of K blocks."""
+
+    rollouts: list[Rollout]
+    extra_tokens: int  # sampled for the blocks that were not chosen
+
+
+def block_ids(turn: Turn) -> tuple[int, ...]:
+    """The sampled ids of a turn up to the end of its block."""
+    last = max((n for n, span in enumerate(turn.token_spans) if span in _BLOCK), default=-1)
+    return turn.ids[: last + 1]
+
+
+def imagine_first(
+    setting: EvalSetting, tasks: Sequence[Task], policy: Policy, backend: Backend, k: int
+) -> Imagined:
+    """Rollouts of every task whose first block is the best of `k` by expected q.
+
+    Args:
+        setting: the evaluation; its temperature is that of the candidates and of the rest.
+        tasks: one rollout each.
+        policy: scores the levels.
+        backend: samples.
+        k: candidates; the first is the block that the plain evaluation would have sampled.
+    """
+    starts = [
+        Start(
+            task=task,
+            env=setting.domain.make_env(),
+            index=candidate,
+            noise=(*noise_key(setting, task, 0), *((candidate,) if candidate else ())),
+            mode=setting.mode,
+        )
+        for task in tasks
+        for candidate in range(k)
+    ]
+    one_turn = replace(setting, engine=replace(setting.engine, stop_after_turns=1))
+    candidates = roll_out(one_turn, tasks, backend, policy.tokenizer, starts)
+    levels = score_levels(
+        policy, candidates, temperature=setting.engine.sampling.temperature or 1.0
+    )
+    chosen: list[Start] = []
+    extra = 0
+    for number, task in enumerate(tasks):
+        mine = range(number * k, (number + 1) * k)
+        best = max(mine, key=lambda i: (_expected(levels[i]), -i))
+        blocks = {i: block_ids(candidates[i].turns[0]) if candidates[i].turns else () for i in mine}
+        extra += sum(len(ids) for i, ids in blocks.items() if i != best)
+        chosen.append(
+            Start(
+                task=task,
+                env=setting.domain.make_env(),
+                index=0,
+                noise=noise_key(setting, task, 0),
+                prefix_ids=blocks[best],
+                mode=setting.mode,
+            )
+        )
+    rollouts = roll_out(setting, tasks, backend, policy.tokenizer, chosen)
+    return Imagined(rollouts=rollouts, extra_tokens=extra)
+
+
+def _expected(levels: Sequence[tuple[float, ...] | None]) -> float:
+    first = levels[0] if levels else None
+    return -1.0 if first is None else expected_level(first)

@@ -1,0 +1,173 @@
+"""Evaluation: tasks in, episodes.jsonl and summary.json out; every figure comes from the episodes.
+
+One harness for every policy: a trained model, and the scripted policies of a synthetic world, act
+through the same engine, environment, parser and judge. Noise is keyed by task, so two policies are
+compared on the same tasks with the same noise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from forethought.domains import Domain
+from forethought.foresight.grounding import keyword_record
+from forethought.jsonl import write_json, write_jsonl
+from forethought.rewards.terms import RewardConfig
+from forethought.rollout.backend import Backend
+from forethought.rollout.engine import EngineConfig, Start, run_rollouts_sync
+from forethought.rollout.episodes import to_episode
+from forethought.runlog import episode_to_row
+from forethought.stats.summary import summarise
+from forethought.training.levels import score_levels
+from forethought.training.policy import Policy
+from forethought.types import Episode, JsonRow, Rollout, Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalSetting:
+    """How tasks are evaluated."""
+
+    domain: Domain
+    engine: EngineConfig
+    reward: RewardConfig
+    seed: int
+    split: str
+    mode: str = "foresight"
+    samples: int = 1  # rollouts a task
+    smoke: bool = False
+    resamples: int = 2000
+
+
+def tasks_hash(tasks: Sequence[Task]) -> str:
+    """sha256 of the ids, questions and answers of the tasks in order."""
+    text = json.dumps([[t.id, t.question, list(t.answers)] for t in tasks])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def noise_key(setting: EvalSetting, task: Task, sample: int) -> tuple[int, ...]:
+    """The key of a rollout's noise: the same for every policy that is evaluated on the task."""
+    return (setting.seed, 4, zlib.crc32(task.id.encode()), sample)
+
+
+def make_starts(setting: EvalSetting, tasks: Sequence[Task]) -> list[Start]:
+    """One start for each task and sample."""
+    return [
+        Start(
+            task=task,
+            env=setting.domain.make_env(),
+            index=sample,
+            noise=noise_key(setting, task, sample),
+            mode=setting.mode,
+        )
+        for task in tasks
+        for sample in range(setting.samples)
+    ]
+
+
+def roll_out(
+    setting: EvalSetting,
+    tasks: Sequence[Task],
+    backend: Backend,
+    tokenizer: Any,
+    starts: Sequence[Start] | None = None,
+) -> list[Rollout]:
+    """The rollouts of every task, in order; `starts` replaces the plain ones."""
+    return run_rollouts_sync(
+        make_starts(setting, tasks) if starts is None else starts,
+        backend,
+        setting.domain.text_format,
+        tokenizer,
+        setting.engine,
+    )
+
+
+def judge_all(
+    setting: EvalSetting, rollouts: Sequence[Rollout], policy: Policy | None
+) -> list[Episode]:
+    """Episodes with expected q, oracle values and keyword fields filled in.
+
+    Args:
+        setting: environment name, reward, domain.
+        rollouts: finished attempts.
+        policy: scores the 21 levels at each confidence slot; None: no expected q.
+    """
+    temperature = setting.engine.sampling.temperature or 1.0
+    levels = None if policy is None else score_levels(policy, rollouts, temperature=temperature)
+    episodes = [
+        to_episode(
+            rollout,
+            setting.reward,
+            setting.domain.env_name,
+            levels=None if levels is None else levels[number],
+            oracle=setting.domain.oracle(rollout),
+        )
+        for number, rollout in enumerate(rollouts)
+    ]
+    records = keyword_record(episodes)
+    return [
+        replace(
+            episode,
+            turns=tuple(
+                replace(turn, keywords_novel=k.novel, keywords_hit=k.hit, contrast=k.contrast)
+                for turn, k in zip(episode.turns, record, strict=True)
+            ),
+        )
+        for episode, record in zip(episodes, records, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated:
+    """Attempts with their tokens and as judged episodes, in the same order."""
+
+    rollouts: Sequence[Rollout]
+    episodes: Sequence[Episode]
+    model_sha256: str
+    data_sha256: str
+
+
+def write_evaluation(setting: EvalSetting, result: Evaluated, out: Path) -> dict[str, Any]:
+    """Writes episodes.jsonl, tokens.jsonl and summary.json; returns the summary.
+
+    Args:
+        setting: seed, split and labels of the summary.
+        result: what was rolled out and judged.
+        out: folder of the evaluation.
+    """
+    episodes = result.episodes
+    write_jsonl(out / "episodes.jsonl", (episode_to_row(episode) for episode in episodes))
+    write_jsonl(out / "tokens.jsonl", (token_row(rollout) for rollout in result.rollouts))
+    summary = summarise(
+        episodes,
+        seed=setting.seed,
+        split=setting.split,
+        smoke=setting.smoke,
+        model_sha256=result.model_sha256,
+        data_sha256=result.data_sha256,
+        resamples=setting.resamples,
+    )
+    write_json(out / "summary.json", summary)
+    return summary
+
+
+def token_row(rollout: Rollout) -> JsonRow:
+    """The sampled ids of a rollout as one line of tokens.jsonl."""
+    return {
+        "task_id": rollout.task.id,
+        "rollout": rollout.index,
+        "prompt_ids": list(rollout.prompt_ids),
+        "turns": [
+            {
+                "ids": list(turn.ids),
+                "logprobs": [round(value, 6) for value in turn.logprobs],
+                "observation_ids": list(turn.observation_ids),
+            }
+            for turn in rollout.turns
+        ],
+    }

@@ -1,0 +1,136 @@
+"""The tokens of a recorded episode, as they were sampled and as the trainer would see them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from forethought.algos.batching import ReinforceConfig, SupervisedRule, reinforced, supervised
+from forethought.algos.credit import CreditConfig, credit_episodes
+from forethought.config import RunConfig, parse_config
+from forethought.domains import make_domain
+from forethought.errors import InputError
+from forethought.jsonl import read_jsonl
+from forethought.rollout.spans import token_spans
+from forethought.runlog import RunPaths, read_episodes
+from forethought.training.policy import Policy
+from forethought.types import Episode, JsonRow, Rollout, Span, Task, Turn
+
+
+def token_rows(run: Path, evaluation: str, name: str) -> Iterator[JsonRow]:
+    """One row a token of an episode of RUN/evals/EVALUATION.
+
+    Args:
+        run: folder of a run.
+        evaluation: name of the evaluation, such as "rl".
+        name: task id, or "task id/rollout".
+
+    Raises:
+        InputError: no such run, evaluation or episode.
+    """
+    paths = RunPaths(run)
+    if not paths.resolved.is_file():
+        raise InputError(
+            str(run), got="no resolved.json", expected="a run", next_step="check the path"
+        )
+    config = parse_config(json.loads(paths.resolved.read_text("utf-8")), str(paths.resolved))
+    file = paths.eval_dir(evaluation) / "episodes.jsonl"
+    episodes = read_episodes(file)
+    index = _find(episodes, name, str(file))
+    policy = Policy.load(str(_model_of(paths, evaluation)), dtype=config.model.dtype)
+    tokens = [row for _, row in read_jsonl(paths.eval_dir(evaluation) / "tokens.jsonl")][index]
+    rollout = _rollout(episodes[index], tokens, config, policy)
+    yield from _rows(rollout, episodes, index, config, policy)
+
+
+def _find(episodes: Sequence[Episode], name: str, where: str) -> int:
+    for index, episode in enumerate(episodes):
+        if name in (episode.task_id, f"{episode.task_id}/{episode.rollout}"):
+            return index
+    known = ", ".join(e.task_id for e in episodes[:3])
+    raise InputError(
+        where,
+        got=f"episode {name!r}",
+        expected=f"a task id of this file, such as {known}",
+        next_step="see `forethought view RUN`",
+    )
+
+
+def _model_of(paths: RunPaths, evaluation: str) -> Path:
+    """The model that an evaluation such as `rl`, `sft-greedy` or `ARM-rl` was made with."""
+    for stage in ("midtrain", "base", "sft", "rl"):
+        arm, found, _ = evaluation.partition(stage)
+        if found:
+            return paths.root / arm.rstrip("-") / stage / "model"
+    return paths.root / evaluation / "model"
+
+
+def _rollout(episode: Episode, tokens: JsonRow, config: RunConfig, policy: Policy) -> Rollout:
+    """The rollout with the ids and log-probabilities that were recorded when it was sampled."""
+    blocks = any(turn.foresight is not None for turn in episode.turns)
+    text_format = make_domain(config).text_format
+    turns = []
+    for turn, recorded in zip(episode.turns, tokens["turns"], strict=True):
+        parsed = text_format.parse(turn.text, "foresight" if blocks else "plain")
+        ids = tuple(recorded["ids"])
+        turns.append(
+            Turn(
+                ids=ids,
+                logprobs=tuple(recorded["logprobs"]),
+                text=turn.text,
+                parsed=parsed,
+                token_spans=tuple(token_spans(policy.tokenizer, ids, turn.text, parsed.spans)),
+                observation=turn.observation,
+                observation_ids=tuple(recorded["observation_ids"]),
+            )
+        )
+    task = Task(id=episode.task_id, question=episode.question, answers=episode.answers, kind="qa")
+    return Rollout(
+        task=task,
+        index=episode.rollout,
+        env=episode.env,
+        prompt_ids=tuple(tokens["prompt_ids"]),
+        turns=tuple(turns),
+        answer=episode.answer,
+        stop_reason=episode.stop_reason,
+        error=episode.error,
+        wall_s=episode.wall_s,
+    )
+
+
+def _rows(
+    rollout: Rollout,
+    episodes: Sequence[Episode],
+    index: int,
+    config: RunConfig,
+    policy: Policy,
+) -> Iterator[JsonRow]:
+    taught = supervised(rollout, SupervisedRule())
+    credit = CreditConfig(profile=config.rl.profile)
+    outcome = float(episodes[index].success or 0)
+    rule = ReinforceConfig(profile=config.rl.profile, outcome=outcome, level_ids=policy.level_ids())
+    earned = reinforced(rollout, credit_episodes(episodes, credit)[index], rule)
+    for number, (span, turn, sampled) in enumerate(_layout(rollout)):
+        yield {
+            "index": number,
+            "id": taught.ids[number],
+            "text": policy.tokenizer.decode([taught.ids[number]]),
+            "span": span.value,
+            "turn": turn,
+            "sampled": sampled,
+            "ce_weight": taught.ce_weight[number],
+            "pg_weight": earned.pg_weight[number],
+            "advantage": earned.advantage[number],
+            "sampling_logprob": earned.sampling_logprobs[number] if sampled else None,
+        }
+
+
+def _layout(rollout: Rollout) -> list[tuple[Span, int | None, bool]]:
+    layout: list[tuple[Span, int | None, bool]] = [
+        (Span.PROMPT, None, False) for _ in rollout.prompt_ids
+    ]
+    for number, turn in enumerate(rollout.turns):
+        layout += [(span, number, True) for span in turn.token_spans]
+        layout += [(Span.OBSERVATION, number, False) for _ in turn.observation_ids]
+    return layout

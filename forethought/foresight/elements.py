@@ -1,0 +1,176 @@
+"""The scanner below `block` and `headings`: tagged elements of a text, and what is wrong with them.
+
+One pass over the tags, no repair. Problem codes are those of docs/format.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from forethought.types import CharSpan, Span
+
+BLOCK_NAMES = ("imaginary", "keyword", "analysis", "confidence")
+ACTION_NAMES = ("search", "answer", "tool_call")
+REPLY_NAMES = ("information", "tool_response")  # what only an environment may write
+_SPAN_OF = {
+    "imaginary": Span.IMAGINARY,
+    "keyword": Span.KEYWORD,
+    "analysis": Span.ANALYSIS,
+    "confidence": Span.CONFIDENCE,
+    "think": Span.THINK,
+} | dict.fromkeys(ACTION_NAMES, Span.ACTION)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Element:
+    """One element outside every other; `[start, end)` with its tags, `[inner, outer)` without."""
+
+    name: str
+    start: int
+    inner: int
+    outer: int
+    end: int
+    closed: bool
+    text: str  # the content, stripped
+
+    def spans(self) -> tuple[CharSpan, ...]:
+        """Its characters, tags included; none for what an environment should have written."""
+        span = _SPAN_OF.get(self.name)
+        return () if span is None else (CharSpan(span=span, start=self.start, end=self.end),)
+
+
+@dataclass(slots=True, kw_only=True)
+class Scan:
+    """What the scanner found: elements in order and problems so far."""
+
+    text: str
+    elements: list[Element] = field(default_factory=list)
+    problems: set[str] = field(default_factory=set)
+    inner_actions: int = 0  # action tags that open inside another element
+
+    def named(self, *names: str) -> list[Element]:
+        """The elements with one of these names, in order."""
+        return [element for element in self.elements if element.name in names]
+
+    def gaps(self) -> Iterator[tuple[int, int, str]]:
+        """`(start, end, text)` of all that lies outside elements and is not white space."""
+        edges = [0, *(edge for e in self.elements for edge in (e.start, e.end)), len(self.text)]
+        for start, end in zip(edges[::2], edges[1::2], strict=True):
+            if self.text[start:end].strip():
+                yield start, end, self.text[start:end]
+
+
+@dataclass(frozen=True, slots=True)
+class _Tag:
+    name: str
+    closing: bool
+    start: int
+    end: int
+
+
+def scan(text: str, names: Sequence[str]) -> Scan:
+    """Finds the elements called `names`; whatever their tags do wrong becomes a problem.
+
+    An element that opens inside another one is part of the other's content (`nested`). An element
+    whose closing tag never comes ends where the next one opens (`unclosed`).
+    """
+    found = Scan(text=text)
+    if _variant(names).search(text):
+        found.problems.add("bad_tag")
+    tags = _tags(text, names)
+    if any(tag.name in REPLY_NAMES for tag in tags):
+        found.problems.add("observation_tag")
+    index = 0
+    while index < len(tags):
+        tag = tags[index]
+        if tag.closing:
+            found.problems.add("stray_tag")
+            index += 1
+        else:
+            index = _element(found, tags, index)
+    return found
+
+
+def _element(found: Scan, tags: Sequence[_Tag], index: int) -> int:
+    """Adds the element that `tags[index]` opens; returns the index of the first tag after it."""
+    opening = tags[index]
+    close = _closing(tags, index)
+    if close is None:
+        found.problems.add("unclosed")
+        after = index + 1
+        while after < len(tags) and tags[after].closing:
+            found.problems.add("stray_tag")
+            after += 1
+        stop = tags[after].start if after < len(tags) else len(found.text)
+        _append(found, opening, stop, stop, closed=False)
+        return after
+    inside = tags[index + 1 : close]
+    for tag in inside:
+        found.problems.add("stray_tag" if tag.closing and not _opened(inside, tag) else "nested")
+    found.inner_actions += sum(t.name in ACTION_NAMES and not t.closing for t in inside)
+    _append(found, opening, tags[close].start, tags[close].end, closed=True)
+    return close + 1
+
+
+def _opened(inside: Sequence[_Tag], closing: _Tag) -> bool:
+    return any(t.name == closing.name and not t.closing and t.start < closing.start for t in inside)
+
+
+def _closing(tags: Sequence[_Tag], index: int) -> int | None:
+    """Index of the tag that closes `tags[index]`.
+
+    The first closing tag of that name is taken. If another element of that name opens later than
+    some other tag in between, the closing tag belongs to that later one, and this one is unclosed.
+    """
+    name = tags[index].name
+    for place in range(index + 1, len(tags)):
+        tag = tags[place]
+        if tag.name != name:
+            continue
+        if tag.closing:
+            return place
+        if place > index + 1:
+            return None
+    return None
+
+
+def _append(found: Scan, opening: _Tag, outer: int, end: int, *, closed: bool) -> None:
+    content = found.text[opening.end : outer].strip()
+    if not content:
+        found.problems.add("empty_element")
+    # White space before the next element is no part of an element that was never closed.
+    stop = end if closed else opening.end + len(found.text[opening.end : outer].rstrip())
+    found.elements.append(
+        Element(
+            name=opening.name,
+            start=opening.start,
+            inner=opening.end,
+            outer=min(outer, stop),
+            end=stop,
+            closed=closed,
+            text=content,
+        )
+    )
+
+
+def _tags(text: str, names: Sequence[str]) -> list[_Tag]:
+    pattern = re.compile(rf"<(/?)({'|'.join(names)})>")
+    return [
+        _Tag(name=m[2], closing=bool(m[1]), start=m.start(), end=m.end())
+        for m in pattern.finditer(text)
+    ]
+
+
+def _variant(names: Sequence[str]) -> re.Pattern[str]:
+    """Tags that look like ours and are not: spaces, attributes, upper case, `<name/>`."""
+    exact = "|".join(names)
+    return re.compile(
+        rf"(?!<(?-i:/?(?:{exact}))>)<\s*/?\s*(?:{exact})(?:\s[^<>]*|/\s*)?>", re.IGNORECASE
+    )
+
+
+def has_reserved(text: str, names: Sequence[str]) -> bool:
+    """True where `text` holds one of the tags, in whatever spelling."""
+    return bool(_tags(text, names)) or bool(_variant(names).search(text))

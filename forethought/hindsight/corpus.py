@@ -1,0 +1,186 @@
+"""From labelled trajectories to training sequences: the texts of stages 1 and 2.
+
+Stage 1 (WM-AMT) puts free-text blocks with varied headings on a share of the turns that call a
+tool and mixes in untouched trajectories. Stage 2 (FE-SFT) writes the tagged block on every turn and
+keeps a share of episodes without blocks. Placebo corpora replace the block's content and nothing
+else. Which tokens train is decided here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from forethought.algos.batching import SupervisedRule, supervised
+from forethought.foresight.block import render
+from forethought.foresight.templates import FREE_TEMPLATES, render_free
+from forethought.hindsight.records import Branch, Labelled
+from forethought.hindsight.trajectory import Step, Trajectory
+from forethought.hindsight.writer import Writer
+from forethought.rollout.author import AuthoredTurn, author
+from forethought.rollout.render import TextFormat
+from forethought.types import Foresight, Span, TrainingSequence, Turn
+
+_ORDERS = (
+    ("road", "gap", "chance"),
+    ("road", "chance", "gap"),
+    ("gap", "road", "chance"),
+    ("gap", "chance", "road"),
+    ("chance", "road", "gap"),
+    ("chance", "gap", "road"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorpusBuilder:
+    """Writes and encodes training episodes for one text format, tokenizer and writer."""
+
+    text_format: TextFormat
+    tokenizer: Any
+    writer: Writer
+
+    def block(self, items: Sequence[Labelled], index: int, step: int, kind: str) -> Foresight:
+        """The block of one turn for a corpus kind (`MidtrainConfig.corpus`).
+
+        `shuffled` takes the block of another trajectory at the same turn; `constant` puts the mean
+        label in place of the measured one.
+        """
+        item = items[index]
+        label = item.labels[step].value
+        if kind == "recap":
+            return self.writer.recap(item.trajectory, step, label)
+        if kind == "shuffled":
+            item = _other(items, index, step)
+            label = item.labels[step].value
+        block = self.writer.write(item.trajectory, step, label)
+        if kind != "constant":
+            return block
+        mean = sum(it.labels[0].value for it in items) / len(items)
+        constant = self.writer.write(item.trajectory, step, mean)
+        return replace(block, q=constant.q, q_text=constant.q_text)
+
+    def tagged(self, items: Sequence[Labelled], index: int, kind: str = "true") -> Written:
+        """An episode with a tagged block on every turn; the whole response trains (FE-SFT)."""
+        trajectory = items[index].trajectory
+        turns = [
+            self._turn(self.block(items, index, number, kind), step)
+            for number, step in enumerate(trajectory.steps)
+        ]
+        return self._encode(trajectory, turns, "foresight", SupervisedRule(), "tagged")
+
+    def plain(self, item: Labelled) -> Written | None:
+        """An episode without blocks: thought and action train; None for a failed one.
+
+        A failure has nothing to teach about acting (METHOD: no loss on the action of a failed
+        branch), and without a block it has nothing else.
+        """
+        if not item.trajectory.success:
+            return None
+        return self.imitation(item.trajectory)
+
+    def imitation(self, trajectory: Trajectory) -> Written:
+        """An episode without blocks whose every thought and action trains, success or not."""
+        turns = [self._turn(None, step) for step in trajectory.steps]
+        return self._encode(trajectory, turns, "plain", SupervisedRule(), "plain")
+
+    def free(
+        self, items: Sequence[Labelled], index: int, rng: random.Random, options: FreeOptions
+    ) -> Written:
+        """An episode with free-text blocks on a share of its tool turns (WM-AMT)."""
+        item = items[index]
+        calls = item.trajectory.num_calls
+        chosen = {step for step in range(calls) if rng.random() < options.block_share}
+        chosen = chosen or {rng.randrange(max(calls, 1))}
+        turns: list[AuthoredTurn] = []
+        for number, step in enumerate(item.trajectory.steps):
+            turn = self._turn(None, step)
+            if number in chosen:
+                block = self.block(items, index, number, options.kind)
+                turn = replace(turn, text=self._free_text(block, rng, turn.text))
+            turns.append(turn)
+        action = () if item.trajectory.success else (Span.THINK, Span.ACTION)
+        rule = SupervisedRule(skip=action, observation_weight=options.lambda_obs)
+        return self._encode(item.trajectory, turns, "free", rule, "free")
+
+    def branch(self, item: Labelled, branch: Branch, q: float) -> Written:
+        """The turn of an executed alternative with its own block; only that turn's block trains."""
+        whole = replace(
+            item.trajectory,
+            steps=(*item.trajectory.steps[: branch.step], *branch.steps),
+            success=branch.success,
+        )
+        block = self.writer.write(whole, branch.step, q)
+        turns = [self._turn(None, s) for s in whole.steps[: branch.step]]
+        turns.append(self._turn(block, whole.steps[branch.step]))
+        rule = SupervisedRule(block_only=True, turns=(branch.step,))
+        return self._encode(whole, turns, "foresight", rule, "branch")
+
+    def _turn(self, block: Foresight | None, step: Step) -> AuthoredTurn:
+        text = render(
+            block,
+            step.think,
+            step.action,
+            style=self.text_format.style,
+            spaced=self.text_format.spaced,
+        )
+        return AuthoredTurn(text=text, observation=step.observation)
+
+    def _free_text(self, block: Foresight, rng: random.Random, action: str) -> str:
+        text = render_free(
+            block,
+            template=rng.randrange(len(FREE_TEMPLATES)),
+            order=_ORDERS[rng.randrange(len(_ORDERS))],
+            percent_style=rng.randrange(2),
+            spaced=self.text_format.spaced,
+        )
+        return f"{text}{' ' if self.text_format.spaced else chr(10)}{action}"
+
+    def _encode(
+        self,
+        trajectory: Trajectory,
+        turns: Sequence[AuthoredTurn],
+        mode: str,
+        rule: SupervisedRule,
+        form: str,
+    ) -> Written:
+        rollout = author(trajectory.task, turns, self.text_format, self.tokenizer, mode)
+        sequence = supervised(rollout, rule)
+        return Written(
+            sequence=replace(sequence, source=f"{trajectory.task.id}/{form}"),
+            block_tokens=sum(_block_tokens(turn) for turn in rollout.turns),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreeOptions:
+    """How stage 1 puts blocks into a trajectory."""
+
+    kind: str = "true"
+    block_share: float = 0.5
+    lambda_obs: float = 0.0
+
+
+def _block_tokens(turn: Turn) -> int:
+    """Tokens of the block: its elements, or the free text before the action."""
+    action = (Span.THINK, Span.ACTION)
+    return sum(span not in action for span in turn.token_spans)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A training sequence and how many of its trained tokens are block."""
+
+    sequence: TrainingSequence
+    block_tokens: int
+
+
+def _other(items: Sequence[Labelled], index: int, step: int) -> Labelled:
+    """The next trajectory (cyclically) of another task that has this turn."""
+    mine = items[index].trajectory.task.id
+    for offset in range(1, len(items)):
+        other = items[(index + offset) % len(items)]
+        if other.trajectory.task.id != mine and len(other.trajectory.steps) > step:
+            return other
+    return items[index]

@@ -1,0 +1,270 @@
+"""Does a block tell what cannot be known when it is written?
+
+A block written in hindsight may name the coming results, copy them, or speak of the future as of
+something given. Such a block teaches to look things up in a future that is not there at test time.
+The filters see state, future and accepted answers; each reason has a code:
+
+* `answer`   an accepted answer stands in the block and not in the state
+* `entity`   a name or a number of the future stands in the block and not in the state
+* `overlap`  the block retells a result: ROUGE-L of 0.3 or more, or a stretch word by word
+* `voice`    the block speaks of a given future ("the path shows", "ground truth", "verified")
+
+Types, properties and signs are what a block is for; they are no entities unless they are in the
+lexicon that texts without capitals need. The likelihood filter, which needs a model, is in
+`forethought.hindsight.likelihood`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from forethought.foresight.grounding import contains, normalise
+from forethought.types import Foresight
+
+CODES: dict[str, str] = {
+    "answer": "an accepted answer stands in the block and not in the state",
+    "entity": "a name or a number of the future stands in the block and not in the state",
+    "overlap": "the block retells a coming observation",
+    "voice": "the block speaks of a future that is already given",
+}
+"""Reasons of rejection, in the order in which they are given."""
+ROUGE_LIMIT = 0.3
+"""Blocks below this ROUGE-L F-measure (Lin 2004) with every coming observation pass."""
+RUN_LIMIT, RUN_LEAST = 8, 3
+"""A copy is half of an observation in a row: at least 3 words, and never more than 8."""
+
+_CAPITAL = re.compile(r"[A-Z\u00c0-\u00de][\w'\u2019-]*")
+_NUMBER = re.compile(r"(?<![\w.,-])\d[\d,]*(?:\.\d+)?(?![\w-])(?!\.\d)")
+_SENTENCE_END = re.compile(r"(?:^|[.!?:;\n(]|--)[\s\"'*#>-]*$")
+_COMMON_TEXT = """
+a an and are as at but by can could did do does first for from had has have he her here his how
+however i if in into is it its later many may might more most new no not of on one or other our
+second she should since so some such than that the their then there these they third this those
+though to two under until was we were what when where which while who why will with would yes you
+january february march april may june july august september october november december monday
+tuesday wednesday thursday friday saturday sunday
+"""
+_COMMON = frozenset(_COMMON_TEXT.split())
+"""Capitalised for reasons of grammar or calendar, not as names."""
+_KINDS_TEXT = """
+actor actress airport album archive artist author award band battle book born bridge capital
+castle century church city club college company country county court district doc document error
+film game government group high history house institute island king lake language law library list
+lord magazine minister mountain movie museum national newspaper novel page park party people
+player president prime prize province queen region result river road school season series single
+sir song south north east west state station street team temple title town university village war
+woman world writer year
+"""
+_KINDS = frozenset(_KINDS_TEXT.split())
+"""Kinds of things: capitals inside names, innocent alone."""
+_CLOSED = frozenset({"yes", "no", "true", "false", "none", "unknown"})
+_VOICE = re.compile(
+    r"\b(?:future|true|given|successful|verified|gold(?:en)?)\s+"
+    r"(?:path|trajectory|rollout|transcript|continuation)\b"
+    r"|\b(?:path|trajectory|future|transcript|continuation)\s+"
+    r"(?:\w+ly\s+)?(?:shows?|showed|reveals?|revealed|confirms?|confirmed|contains?|indicates?)\b"
+    r"|\bground[\s-]+truth\b|\bgold(?:en)?\s+(?:answer|label)\b|\bhindsight\b"
+    r"|(?<!be )(?<!not )(?<!yet )(?<!to )\bverified\b"
+    r"|\b(?:final|correct|right|true|gold)\s+answer\s+(?:is|was|has been)\s+"
+    r"(?:already\s+)?(?:provided|given|known|shown|revealed|stated|presented)\b"
+    r"|\b(?:presented|given|shown|provided)\s+as\s+(?:a\s+)?future\b"
+    r"|\b(?:we|i)\s+(?:now\s+|already\s+)?know\s+(?:that\s+)?(?:the\s+)?(?:final\s+)?answer\b"
+    r"|\bas\s+(?:shown|seen|revealed)\s+(?:later|afterwards|in\s+the\s+future)\b"
+    r"|\b(?:it|this)\s+(?:later\s+)?turned\s+out\b|\bthe\s+(?:provided|given)\s+future\b",
+    re.IGNORECASE,
+)
+_TOLD = (
+    r"\b(?:answer|result|value|total|output|sum)\s*(?:is|was|of|:|=|equals|(?:will|must) be)\s*"
+    r"[\"'(]*{alias}(?![\w-])"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeakVerdict:
+    """Whether a block may be trained on, and which codes of `CODES` speak against it."""
+
+    accepted: bool
+    reasons: tuple[str, ...]
+
+
+def check(
+    state: str,
+    future: Sequence[str],
+    answers: Sequence[str],
+    block: Foresight,
+    entities: Iterable[str] | None = None,
+) -> LeakVerdict:
+    """Applies all filters that need no model.
+
+    Args:
+        state: all that stood in the context when the block was written.
+        future: the observations that came later, in order.
+        answers: accepted answers with their aliases.
+        block: what was written.
+        entities: names of a world whose text has no capitals; None = go by capitals alone.
+    """
+    text = _block_text(block)
+    found = {
+        "answer": _tells_answer(text, state, answers),
+        "entity": _tells_entity(text, state, [*future, *answers], tuple(entities or ())),
+        "overlap": any(_retells(block, state, observation) for observation in future),
+        "voice": _VOICE.search(text) is not None,
+    }
+    reasons = tuple(code for code in CODES if found[code])
+    return LeakVerdict(accepted=not reasons, reasons=reasons)
+
+
+def _block_text(block: Foresight) -> str:
+    """All words of the block; its number is a label and tells nothing.
+
+    A comma stands before the first keyword: a capital there is no sentence start.
+    """
+    keywords = "".join(f" , {keyword}" for keyword in block.keywords)
+    return f"{block.roadmap}\n-{keywords}\n{block.analysis}"
+
+
+def _tells_answer(text: str, state: str, answers: Sequence[str]) -> bool:
+    return any(_tells_alias(text, state, alias) for alias in answers)
+
+
+def _tells_alias(text: str, state: str, alias: str) -> bool:
+    alias = alias.strip()
+    plain = " ".join(normalise(alias))
+    if not plain:
+        return bool(alias) and alias in text and alias not in state
+    if re.search(_TOLD.format(alias=re.escape(alias)), text, re.IGNORECASE):
+        return True
+    if contains(alias, state) or plain in _CLOSED or len(plain) == 1:
+        return False  # such words and digits stand in many innocent sentences
+    if _NUMBER.fullmatch(alias):
+        return _value(alias) in _numbers(text) - _numbers(state)
+    return contains(alias, text)
+
+
+def _tells_entity(text: str, state: str, later: Sequence[str], lexicon: Sequence[str]) -> bool:
+    joined = "\n".join(later)
+    if any(_newly(name, text, state, joined) for name in lexicon):
+        return True
+    numbers = {n for n in _numbers(joined) if len(n) > 1}  # single digits count links and steps
+    if numbers & (_numbers(text) - _numbers(state)):
+        return True
+    runs = _capital_runs(joined)
+    pairs = dict.fromkeys(pair for run in runs for pair in _pairs(run))
+    if any(contains(pair, text) and not contains(pair, state) for pair in pairs):
+        return True
+    return any(not contains(word, state) for word in _single_names(text, state, joined, runs))
+
+
+def _newly(name: str, text: str, state: str, later: str) -> bool:
+    return contains(name, text) and contains(name, later) and not contains(name, state)
+
+
+def _single_names(text: str, state: str, later: str, runs: Sequence[Sequence[str]]) -> list[str]:
+    """Names of the future, one word each, that the block uses.
+
+    A name is never written small in state or future and is no kind of thing: the future's
+    "University" does not make "a university" a leak. One that only begins sentences there must
+    be a capital inside a sentence of the block. A part of a longer name must be a capital in the
+    block, too; a name of one word counts however the block writes it.
+    """
+    small = set(re.findall(r"\b[a-z][\w'-]*", f"{state}\n{later}"))
+    later_heads, heads = _sentence_heads(later), _sentence_heads(text)
+    written = {word for run in _capital_runs(text) for word in run}
+    names: list[str] = []
+    for run in runs:
+        for word in run:
+            if word.lower() in small or word.lower() in _KINDS:
+                continue
+            inside = word in written and word not in heads
+            known = word not in later_heads and (len(run) == 1 or word in written)
+            if inside or (known and contains(word, text)):
+                names.append(word)
+    return names
+
+
+def _capital_runs(text: str) -> list[list[str]]:
+    """Runs of capitalised words with nothing but a blank between them, common words left out."""
+    runs: list[list[str]] = []
+    last_end = -2
+    for found in _CAPITAL.finditer(text):
+        if found.start() and text[found.start() - 1].isalnum():
+            continue
+        word = re.sub(r"['\u2019]s$", "", found[0])
+        if word.lower() in _COMMON or len(word) == 1:
+            continue
+        if found.start() == last_end + 1 and text[last_end] == " ":
+            runs[-1].append(word)
+        else:
+            runs.append([word])
+        last_end = found.end()
+    return runs
+
+
+def _pairs(run: list[str]) -> list[str]:
+    """Neighbouring words of a name; two kinds of things are no name ("World War")."""
+    return [f"{a} {b}" for a, b in pairwise(run) if not {a.lower(), b.lower()} <= _KINDS]
+
+
+def _sentence_heads(text: str) -> set[str]:
+    """Capitalised words that only ever stand at the start of a sentence, an item or a line."""
+    only: dict[str, bool] = {}
+    for found in _CAPITAL.finditer(text):
+        before = text[max(0, found.start() - 12) : found.start()]
+        at_start = _SENTENCE_END.search(before) is not None
+        only[found[0]] = only.get(found[0], True) and at_start
+    return {word for word, always in only.items() if always}
+
+
+def _numbers(text: str) -> set[str]:
+    return {_value(found[0]) for found in _NUMBER.finditer(text)}
+
+
+def _value(number: str) -> str:
+    """One spelling of a number: 1,234.50 -> 1234.5."""
+    plain = number.replace(",", "")
+    plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
+    return plain.lstrip("0") or "0"
+
+
+def _retells(block: Foresight, state: str, observation: str) -> bool:
+    """True where the block says much of an observation in its order, or a stretch of it as it is.
+
+    Words that the state has, and the block's own keywords, count for its length and not as shared:
+    a question's words come back in every answer, and signs of what will come are what keywords
+    are for. Without that, half of the good blocks over pages of six words would be refused.
+    """
+    mine, theirs = normalise(_block_text(block)), normalise(observation)
+    if not theirs:
+        return False
+    innocent = {*normalise(state), *(t for keyword in block.keywords for t in normalise(keyword))}
+    told = [token for token in mine if token not in innocent]
+    shared = lcs_length(told, [token for token in theirs if token not in innocent])
+    if 2 * shared / (len(mine) + len(theirs)) >= ROUGE_LIMIT:
+        return True
+    run = min(RUN_LIMIT, max(RUN_LEAST, -(-len(theirs) // 2)))
+    return bool((_runs(mine, run) & _runs(theirs, run)) - _runs(normalise(state), run))
+
+
+def _runs(tokens: Sequence[str], size: int) -> set[tuple[str, ...]]:
+    return {tuple(tokens[i : i + size]) for i in range(len(tokens) - size + 1)}
+
+
+def lcs_length(mine: Sequence[str], theirs: Sequence[str]) -> int:
+    """Length of the longest common subsequence, the L of ROUGE-L.
+
+    Bit-parallel: one big integer holds a row of the table (Hyyro 2004), so a block against a page
+    of a thousand words takes a millisecond. Written here because packages for ROUGE bring a
+    tokenizer and a stemmer of their own that would disagree with ours, for these ten lines.
+    """
+    places: dict[str, int] = {}
+    for index, token in enumerate(mine):
+        places[token] = places.get(token, 0) | (1 << index)
+    full = (1 << len(mine)) - 1
+    row = full
+    for token in theirs:
+        matches = row & places.get(token, 0)
+        row = ((row + matches) | (row - matches)) & full
+    return len(mine) - row.bit_count()

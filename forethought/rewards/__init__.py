@@ -1,0 +1,1 @@
+"""What a finished rollout is worth: one grader for reward and evaluation, and the reward terms."""

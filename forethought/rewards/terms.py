@@ -1,0 +1,104 @@
+"""From a finished rollout to its success and its reward: a sum of named terms.
+
+The default is the search reward of arXiv 2606.27483: 1 for a right answer, -0.01 for each turn
+without an action. A rollout that the machine ended (`error`) has no success and no reward of its
+own; every other end without a right answer is a failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from forethought.errors import InputError
+from forethought.rewards.grading import grade
+from forethought.types import Rollout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardConfig:
+    """Which terms are summed."""
+
+    terms: tuple[str, ...] = ("outcome", "invalid_actions")  # names of `TERMS`
+    invalid_penalty: float = 0.01  # for each turn without an action; the paper's value
+
+    def __post_init__(self) -> None:
+        """Refuses unknown terms.
+
+        Raises:
+            InputError: a name that is not in `TERMS`.
+        """
+        for name in self.terms:
+            if name not in TERMS:
+                raise InputError(
+                    "reward.terms",
+                    got=repr(name),
+                    expected=" | ".join(TERMS),
+                    next_step="see `forethought list terms`",
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the terms know of a rollout."""
+
+    success: bool
+    num_turns: int
+    num_invalid: int  # turns without an action
+
+
+class Judgement(NamedTuple):
+    """What a rollout is worth."""
+
+    success: int | None  # 1 | 0 | None = the machine failed, in no statistic
+    reward: float  # sum of the terms; 0.0 where success is None
+    judge: str  # how the verdict was reached: a method of `grade`, "no_answer", "error:KIND"
+
+
+def outcome(facts: Facts, config: RewardConfig) -> float:
+    """1 for a right answer, else 0."""
+    return float(facts.success)
+
+
+def invalid_actions(facts: Facts, config: RewardConfig) -> float:
+    """A small penalty for each turn without an action (0.01 in arXiv 2606.27483)."""
+    return -config.invalid_penalty * facts.num_invalid
+
+
+def maths_paper(facts: Facts, config: RewardConfig) -> float:
+    """+-1 with the tool terms of arXiv 2606.27483, instead of `outcome`.
+
+    With N turns and r = 0.05 (N - 2): a wrong answer gets min(0, -1 + r), a right one 1 + [N > 2].
+    So a wrong answer is paid for every further turn, and a right one doubles at the third.
+    """
+    if facts.success:
+        return 1.0 + float(facts.num_turns > 2)
+    return min(0.0, -1.0 + 0.05 * (facts.num_turns - 2))
+
+
+TERMS: dict[str, Callable[[Facts, RewardConfig], float]] = {
+    "outcome": outcome,
+    "invalid_actions": invalid_actions,
+    "maths_paper": maths_paper,
+}
+"""Reward terms by name."""
+
+
+def judge_rollout(rollout: Rollout, config: RewardConfig) -> Judgement:
+    """Success, reward and the way the verdict was reached."""
+    if rollout.error is not None:
+        return Judgement(success=None, reward=0.0, judge=f"error:{rollout.error.kind}")
+    if rollout.answer is None:
+        success, judge = False, "no_answer"
+    else:
+        task = rollout.task
+        verdict = grade(task.kind, rollout.answer, task.answers, is_answer=True)
+        success, judge = verdict.correct, verdict.method
+    facts = Facts(
+        success=success,
+        num_turns=len(rollout.turns),
+        num_invalid=sum(turn.parsed.action is None for turn in rollout.turns),
+    )
+    reward = sum(TERMS[name](facts, config) for name in config.terms)
+    return Judgement(success=int(success), reward=float(reward), judge=judge)

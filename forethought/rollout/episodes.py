@@ -1,0 +1,73 @@
+"""From a rollout to its episode: judged, without tokens, as it stands in episodes.jsonl."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from forethought.foresight.levels import expected_level
+from forethought.rewards.terms import RewardConfig, judge_rollout
+from forethought.types import Episode, EpisodeTurn, Rollout, Turn
+
+
+def to_episode(
+    rollout: Rollout,
+    reward: RewardConfig,
+    env: str,
+    *,
+    levels: Sequence[tuple[float, ...] | None] | None = None,
+    oracle: Sequence[float | None] | None = None,
+) -> Episode:
+    """Judges a rollout and drops its tokens.
+
+    Args:
+        rollout: the finished attempt.
+        reward: how it is judged.
+        env: name of the environment.
+        levels: per turn the 21 level probabilities, None where there is no slot.
+        oracle: per turn the exact success probability, where the world has one.
+    """
+    judged = judge_rollout(rollout, reward)
+    turns = tuple(
+        _turn(
+            turn,
+            levels[number] if levels is not None else turn.level_probs,
+            oracle[number] if oracle is not None else None,
+        )
+        for number, turn in enumerate(rollout.turns)
+    )
+    return Episode(
+        task_id=rollout.task.id,
+        rollout=rollout.index,
+        env=env,
+        split=rollout.task.split,
+        question=rollout.task.question,
+        answers=rollout.task.answers,
+        answer=rollout.answer,
+        success=judged.success,
+        reward=judged.reward,
+        judge=judged.judge,
+        stop_reason=rollout.stop_reason,
+        error=rollout.error,
+        turns=turns,
+        world_seed=rollout.task.world_seed,
+        tokens_prompt=len(rollout.prompt_ids),
+        tokens_sampled=sum(len(turn.ids) for turn in rollout.turns),
+        tokens_observation=sum(len(turn.observation_ids) for turn in rollout.turns),
+        wall_s=rollout.wall_s,
+    )
+
+
+def _turn(turn: Turn, levels: tuple[float, ...] | None, oracle: float | None) -> EpisodeTurn:
+    return EpisodeTurn(
+        text=turn.text,
+        format_ok=turn.parsed.format_ok,
+        foresight=turn.parsed.foresight,
+        action=turn.parsed.action,
+        observation=turn.observation,
+        tool_error=turn.tool_error,
+        q_expected=None if levels is None else expected_level(levels),
+        q_levels=levels,
+        oracle_p=oracle,
+        sampled_tokens=len(turn.ids),
+        problems=turn.parsed.problems,
+    )

@@ -1,0 +1,252 @@
+"""In-process sampling from any `transformers` causal language model.
+
+Requests that arrive in the same turn of the event loop are decoded as one batch, in order of
+submission. Keys and values live per session through an episode: a turn prefills only the ids that
+are new, the last sampled token and the observation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from forethought.errors import InputError, MissingError
+from forethought.rollout.backend import Completion, Request
+from forethought.rollout.hf.cache import KvLayout, probe_layout
+from forethought.rollout.hf.sampler import StopRule
+from forethought.rollout.hf.wave import Row, Wave, WaveOptions
+
+
+@dataclass(slots=True)
+class BackendStats:
+    """What a back-end has done so far, in tokens."""
+
+    prefilled: int = 0  # ids run through the model as prompt or observation
+    reused: int = 0  # ids of requests that were found in a cache or shared in a wave
+    sampled: int = 0
+    waves: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    ids: tuple[int, ...]  # those whose keys and values are in kv
+    kv: torch.Tensor  # [2 * layers, K, len(ids), D]; never written to
+
+
+@dataclass(slots=True)
+class _Waiting:
+    request: Request
+    future: asyncio.Future[Completion]
+
+
+class HFBackend:
+    """Samples with a model of this process.
+
+    Without `dtype` the given module itself is run, so a trainer that updates it in place shares its
+    weights; call `load_weights` after each update all the same: it drops what was cached.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        tokenizer: Any | None = None,
+        max_batch: int = 256,
+        prefill_tokens: int = 16384,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """Takes a model.
+
+        Args:
+            model: a `transformers` causal language model.
+            tokenizer: needed only for stop strings.
+            max_batch: most requests decoded at a time; the rest wait, in order.
+            prefill_tokens: most ids, padding included, of one prefill forward pass.
+            dtype: decode with a copy of the model in this type, e.g. `torch.bfloat16`.
+
+        Raises:
+            InputError: `max_batch` or `prefill_tokens` < 1.
+        """
+        if max_batch < 1 or prefill_tokens < 1:
+            raise InputError(
+                "HFBackend",
+                got=f"max_batch = {max_batch}, prefill_tokens = {prefill_tokens}",
+                expected="numbers from 1 on",
+                next_step="correct rollout.max_batch",
+            )
+        self._model = model if dtype is None else copy.deepcopy(model).to(dtype)
+        self._stop_rule = StopRule(tokenizer)
+        self._max_batch = max_batch
+        self._prefill_tokens = prefill_tokens
+        self._layout: KvLayout | None = None
+        self._sessions: dict[str, _Session] = {}
+        self._waiting: list[_Waiting] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._version = 0
+        self.stats = BackendStats()
+
+    async def generate(self, request: Request) -> Completion:
+        """Samples one turn, together with all requests made in the same turn of the loop.
+
+        Raises:
+            InputError: an empty sequence, one that fills the model's context already, or stop
+                strings without a tokenizer.
+        """
+        self._stop_rule.check(request.sampling)
+        self._budget(request)
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:  # requests of a loop that is gone have nobody to answer to
+            self._loop, self._waiting = loop, []
+        waiting = _Waiting(request, loop.create_future())
+        self._waiting.append(waiting)
+        if len(self._waiting) == 1:
+            loop.call_soon(self._gather, 0)
+        return await waiting.future
+
+    def release(self, session: str) -> None:
+        """Forgets a session's keys and values."""
+        self._sessions.pop(session, None)
+
+    async def load_weights(self, weights: Any, version: int) -> None:
+        """Takes the weights of a module, of a policy (its `model`), or of a state dict.
+
+        Raises:
+            InputError: names or shapes do not fit the model.
+        """
+        module = weights if isinstance(weights, torch.nn.Module) else None
+        if module is None and not isinstance(weights, Mapping):
+            module = weights.model
+        if module is not self._model:
+            state = weights if module is None else module.state_dict()
+            try:
+                self._model.load_state_dict(state)
+            except RuntimeError as error:
+                raise InputError(
+                    "weights",
+                    got=str(error).splitlines()[0],
+                    expected=f"the parameters of this {type(self._model).__name__}",
+                    next_step="load weights of the same architecture",
+                ) from error
+        self._sessions.clear()
+        self._version = version
+
+    async def close(self) -> None:
+        """Drops all sessions; requests that wait end as `abort`."""
+        self._sessions.clear()
+        waiting, self._waiting = self._waiting, []
+        for item in waiting:
+            if not item.future.done():
+                item.future.set_result(Completion(ids=(), logprobs=(), stop="abort"))
+
+    def _budget(self, request: Request) -> int:
+        """Most tokens that a request may sample: its own bound and the model's positions."""
+        positions = getattr(self._model.config, "max_position_embeddings", None)
+        left = request.sampling.max_tokens
+        if positions is not None:
+            left = min(left, positions - len(request.ids))
+        if not request.ids or left < 1:
+            raise InputError(
+                f"request of session {request.session}",
+                got=f"{len(request.ids)} ids",
+                expected=f"1 to {positions - 1 if positions else 'any number of'} ids",
+                next_step="lower rollout.max_context_tokens or take a model with more positions",
+            )
+        return left
+
+    def _gather(self, seen: int) -> None:
+        """Waits until a turn of the loop brings no new request, then runs what is there."""
+        if len(self._waiting) > seen:
+            asyncio.get_running_loop().call_soon(self._gather, len(self._waiting))
+            return
+        waiting, self._waiting = self._waiting, []
+        for first in range(0, len(waiting), self._max_batch):
+            batch = [w for w in waiting[first : first + self._max_batch] if not w.future.done()]
+            if not batch:
+                continue
+            try:
+                completions = self._run([item.request for item in batch])
+            except Exception as error:  # handed to every caller that waits, not swallowed
+                for item in waiting[first:]:
+                    if not item.future.done():
+                        item.future.set_exception(error)
+                return
+            for item, completion in zip(batch, completions, strict=True):
+                item.future.set_result(completion)
+
+    def _run(self, requests: list[Request]) -> list[Completion]:
+        training = self._model.training
+        if training:
+            self._model.eval()
+        try:
+            if self._layout is None:
+                self._layout = probe_layout(self._model)
+            rows = [self._row(request) for request in requests]
+            self._check_window(rows, self._layout.window)
+            options = WaveOptions(
+                model=self._model,
+                layout=self._layout,
+                stop_rule=self._stop_rule,
+                prefill_tokens=self._prefill_tokens,
+                on_end=self._keep,
+            )
+            wave = Wave(rows, options)
+            wave.run()
+        finally:
+            if training:
+                self._model.train()
+        self._count(rows, wave.prefilled)
+        return [self._completion(row) for row in rows]
+
+    def _completion(self, row: Row) -> Completion:
+        assert row.stop is not None
+        return Completion(
+            ids=tuple(row.ids),
+            logprobs=tuple(row.logprobs),
+            stop=row.stop,
+            policy_version=self._version,
+        )
+
+    def _row(self, request: Request) -> Row:
+        """A row with the longest cached beginning, of its own session or else its parent's."""
+        best = 0
+        kv: torch.Tensor | None = None
+        for name in (request.session, request.parent):
+            session = self._sessions.get(name) if name is not None else None
+            if session is None:
+                continue
+            # The last id is always run: its logits are what is sampled from.
+            common = min(_common(session.ids, request.ids), len(request.ids) - 1)
+            if common > best:
+                best, kv = common, session.kv[:, :, :common]
+        return Row(request=request, budget=self._budget(request), cached=best, kv=kv)
+
+    def _keep(self, row: Row, kv: torch.Tensor) -> None:
+        ids = (*row.request.ids, *row.ids[:-1])
+        self._sessions[row.request.session] = _Session(ids=ids, kv=kv)
+
+    def _count(self, rows: list[Row], prefilled: int) -> None:
+        self.stats.prefilled += prefilled
+        self.stats.reused += sum(len(row.request.ids) for row in rows) - prefilled
+        self.stats.sampled += sum(len(row.ids) for row in rows)
+        self.stats.waves += 1
+
+    def _check_window(self, rows: list[Row], window: int | None) -> None:
+        longest = max(len(row.request.ids) + row.budget for row in rows)
+        if window is not None and longest > window:
+            raise MissingError(
+                f"batched decoding of {longest} tokens with a sliding window of {window}",
+                next_step="lower rollout.max_context_tokens to the window, or use another back-end",
+            )
+
+
+def _common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+    """Length of the common beginning."""
+    short = min(len(a), len(b))
+    if a[:short] == b[:short]:
+        return short
+    return next(i for i in range(short) if a[i] != b[i])

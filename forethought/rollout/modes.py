@@ -1,0 +1,40 @@
+"""Ways to use foresight when acting, by name: which prompt a mode asks with.
+
+`faithful` writes one block a turn and acts on it; `plain` leaves the block out; `imagine-K` (K a
+number) samples K first blocks and goes on from the one with the highest expected q.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from forethought.errors import InputError
+
+MODES = {"faithful": "foresight", "plain": "plain", "imagine-K": "foresight"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mode:
+    """A parsed mode name."""
+
+    prompt: str  # "foresight" | "plain"
+    imagine: int = 0  # candidates of the first block; 0 = no choice
+
+
+def parse_mode(name: str) -> Mode:
+    """Reads a mode name.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    if name in ("faithful", "plain"):
+        return Mode(prompt=MODES[name])
+    head, _, number = name.partition("-")
+    if head == "imagine" and number.isdigit() and int(number) >= 2:
+        return Mode(prompt="foresight", imagine=int(number))
+    raise InputError(
+        "--mode",
+        got=repr(name),
+        expected="faithful, plain or imagine-K with K >= 2 (such as imagine-4)",
+        next_step="see `forethought list modes`",
+    )

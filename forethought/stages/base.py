@@ -1,0 +1,53 @@
+"""Base training: the model that every arm starts from.
+
+A synthetic world trains a tiny model from scratch (copy drill, pages, the wanderer's episodes); a
+pretrained model is taken as it is. A gate stops the run when the base copies too few entities
+rightly, because every later failure would then be one of copying.
+"""
+
+from __future__ import annotations
+
+from forethought.domains import make_base
+from forethought.errors import GuardRail
+from forethought.evals.run import roll_out
+from forethought.rollout.hf.backend import HFBackend
+from forethought.stages.context import Context
+from forethought.stages.evaluate import setting_for
+from forethought.stages.progress import say
+from forethought.stages.supervised import train_supervised
+from forethought.training.policy import Policy
+
+
+def run(context: Context) -> Policy:
+    """The base policy, saved as base/model.
+
+    Raises:
+        GuardRail: the base copies fewer than `base.min_copy_accuracy` of the links rightly.
+    """
+    policy, sequences = make_base(context.config, context.domain)
+    if sequences:
+        train_supervised(context, "base", policy, sequences, context.config.base, shuffle=False)
+        _gate(context, policy)
+    else:
+        policy.save(context.stage_dir("base") / "model")
+    return policy
+
+
+def _gate(context: Context, policy: Policy) -> None:
+    section = context.config.base
+    tasks = context.domain.tasks(context.config.eval.split, section.gate_tasks)
+    setting = setting_for(context, temperature=0.0, mode="plain")
+    backend = HFBackend(
+        policy.model, tokenizer=policy.tokenizer, max_batch=context.config.rollout.max_batch
+    )
+    rollouts = roll_out(setting, tasks, backend, policy.tokenizer)
+    right, total = context.domain.copies(rollouts)
+    accuracy = right / max(total, 1)
+    say(f"base: {right} of {total} links copied right ({accuracy:.1%})")
+    if accuracy < section.min_copy_accuracy:
+        raise GuardRail(
+            f"the base copies {accuracy:.1%} of {total} links rightly, fewer than "
+            f"{section.min_copy_accuracy:.0%} (base.min_copy_accuracy); raise base.drill_tokens or "
+            "base.episode_tokens",
+            checkpoint=str(context.stage_dir("base") / "model"),
+        )

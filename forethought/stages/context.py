@@ -1,0 +1,176 @@
+"""What every stage gets: the configuration, the folder of the run, the domain, and the record.
+
+A run is a folder. `open_run` writes the resolved configuration, versions and command into it before
+step 0, or, with `resume`, refuses a folder that was made with another configuration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from forethought.config import RunConfig, parse_config
+from forethought.domains import Domain, make_domain
+from forethought.errors import InputError
+from forethought.jsonl import write_json, write_text_atomic
+from forethought.rewards.terms import RewardConfig
+from forethought.rollout.backend import Sampling
+from forethought.rollout.engine import EngineConfig
+from forethought.runlog import RunPaths, capture_env
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """One run: what it is, where it lives, and the world it happens in."""
+
+    config: RunConfig
+    paths: RunPaths
+    domain: Domain
+    resume: bool = False
+    arm: str = "full"  # name of the arm; its stages lie in folders of their own
+
+    def with_resume(self, resume: bool) -> Context:
+        """The same run, going on from saved state or starting its stages anew."""
+        return replace(self, resume=resume)
+
+    @property
+    def config_hash(self) -> str:
+        """sha256 of the resolved configuration: what a checkpoint must have been made with."""
+        return config_hash(self.config)
+
+    def engine(self, *, temperature: float, mode_tokens: int | None = None) -> EngineConfig:
+        """Bounds and sampling of an episode at a temperature."""
+        bounds = self.config.rollout
+        return EngineConfig(
+            max_turns=bounds.max_turns,
+            max_context_tokens=bounds.max_context_tokens,
+            sampling=Sampling(
+                temperature=temperature, max_tokens=mode_tokens or bounds.max_turn_tokens
+            ),
+        )
+
+    @property
+    def reward(self) -> RewardConfig:
+        """How finished rollouts are judged, in training and in evaluation."""
+        return RewardConfig()
+
+    def stage_dir(self, stage: str) -> Path:
+        """Folder of a stage of this arm: RUN/sft, or RUN/ARM/sft for a control."""
+        return self.paths.root / stage if self.arm == "full" else self.paths.root / self.arm / stage
+
+    def eval_name(self, stage: str) -> str:
+        """Name of the evaluation of a stage: `sft`, or `ARM-sft` for a control."""
+        return stage if self.arm == "full" else f"{self.arm}-{stage}"
+
+
+def config_hash(config: RunConfig) -> str:
+    """sha256 of a configuration in canonical JSON."""
+    text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def open_run(config: RunConfig, out: str | Path, *, resume: bool) -> Context:
+    """Creates the folder of a run, or opens it again.
+
+    Raises:
+        InputError: the folder holds another run and `resume` is off, or it was made with another
+            configuration.
+    """
+    root = Path(out)
+    paths = RunPaths(root)
+    resolved = config.model_dump(mode="json")
+    if paths.resolved.is_file():
+        before = read_config(root)
+        if before != config:
+            changed = _first_difference(before.model_dump(mode="json"), resolved)
+            raise InputError(
+                str(root),
+                got=f"a folder made with another configuration ({changed})",
+                expected="the configuration that the run began with",
+                next_step="choose another --out, or drop the changed option",
+            )
+        if not resume:
+            raise InputError(
+                str(root),
+                got="a folder that holds a run",
+                expected="an empty or new folder",
+                next_step="add --resume to go on with it, or choose another --out",
+            )
+    root.mkdir(parents=True, exist_ok=True)
+    if not paths.resolved.is_file():
+        write_json(paths.env, capture_env(sys.argv, {"run": config.seed}, {}))
+        write_text_atomic(paths.config, _toml(resolved))
+        write_json(paths.resolved, resolved)
+    return Context(config=config, paths=paths, domain=make_domain(config), resume=resume)
+
+
+def holds_run(out: str | Path, config: RunConfig) -> bool:
+    """Whether a folder holds a run of exactly this configuration."""
+    root = Path(out)
+    return RunPaths(root).resolved.is_file() and read_config(root) == config
+
+
+def read_config(run: Path) -> RunConfig:
+    """The configuration that a run was made with.
+
+    Raises:
+        InputError: the folder is not a run.
+    """
+    file = RunPaths(run).resolved
+    if not file.is_file():
+        raise InputError(
+            str(run),
+            got="a folder without resolved.json",
+            expected="the folder of a run",
+            next_step="check the path",
+        )
+    try:
+        table = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(
+            str(file),
+            got=f"text that is not JSON ({error})",
+            expected="the resolved configuration of a run",
+            next_step="restore the file, or start a new run",
+        ) from error
+    return parse_config(table, str(file))
+
+
+def _first_difference(a: Any, b: Any, path: str = "") -> str:
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in sorted({*a, *b}):
+            if a.get(key) != b.get(key):
+                return _first_difference(a.get(key), b.get(key), f"{path}.{key}".lstrip("."))
+    return f"{path}: {a!r} before, {b!r} now"
+
+
+def _toml(table: dict[str, Any], prefix: str = "") -> str:
+    """TOML of nested tables of plain values, None left out."""
+    plain = [
+        f"{key} = {json.dumps(value)}"
+        for key, value in table.items()
+        if value is not None and not isinstance(value, dict)
+    ]
+    text = "\n".join(plain) + "\n"
+    for key, value in table.items():
+        if isinstance(value, dict):
+            name = f"{prefix}.{key}".lstrip(".")
+            text += f"\n[{name}]\n" + _toml(value, name)
+    return text
+
+
+def set_threads(default: int = 1) -> int:
+    """Sets torch's threads from FORETHOUGHT_THREADS, else `default`; returns the number.
+
+    One thread is the default: with two, a neighbour on the same cores makes every barrier wait.
+    """
+    import torch
+
+    threads = int(os.environ.get("FORETHOUGHT_THREADS", "0")) or default
+    torch.set_num_threads(threads)
+    return threads

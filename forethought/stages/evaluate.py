@@ -1,0 +1,90 @@
+"""The evaluation after each stage: at the training temperature, greedy, and best of K blocks."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from forethought.evals.imagine import imagine_first
+from forethought.evals.run import (
+    EvalSetting,
+    Evaluated,
+    judge_all,
+    roll_out,
+    tasks_hash,
+    write_evaluation,
+)
+from forethought.rollout.hf.backend import HFBackend
+from forethought.stages.context import Context
+from forethought.stages.progress import say
+from forethought.training.policy import Policy
+
+
+def setting_for(context: Context, *, temperature: float, mode: str) -> EvalSetting:
+    """The evaluation setting of a run at one temperature."""
+    section = context.config.eval
+    return EvalSetting(
+        domain=context.domain,
+        engine=context.engine(temperature=temperature),
+        reward=context.reward,
+        seed=context.config.seed,
+        split=section.split,
+        mode=mode,
+        smoke=context.config.smoke,
+        resamples=section.resamples,
+    )
+
+
+def evaluate_stage(context: Context, policy: Policy, stage: str) -> dict[str, dict[str, Any]]:
+    """Evaluates the policy after a stage; returns the summaries by evaluation name.
+
+    Before stage 2 there is no format to ask for, so `base` and `midtrain` act without blocks.
+    A finished evaluation is read back instead of run again when the run resumes.
+    """
+    section = context.config.eval
+    mode = "foresight" if stage in ("sft", "rl") else "plain"
+    tasks = context.domain.tasks(section.split, section.num_tasks)
+    model_hash = policy.sha256()
+    backend = HFBackend(
+        policy.model, tokenizer=policy.tokenizer, max_batch=context.config.rollout.max_batch
+    )
+    name = context.eval_name(stage)
+    plans = [(name, section.temperature, 0)]
+    if section.greedy_too:
+        plans.append((f"{name}-greedy", 0.0, 0))
+    if section.imagine_k > 1 and stage in section.imagine_after:
+        plans.append((f"{name}-imagine{section.imagine_k}", section.temperature, section.imagine_k))
+    summaries: dict[str, dict[str, Any]] = {}
+    for label, temperature, k in plans:
+        folder = context.paths.eval_dir(label)
+        if context.resume and (folder / "summary.json").is_file():
+            summaries[label] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+            continue
+        setting = setting_for(context, temperature=temperature, mode=mode)
+        if k:
+            rollouts = imagine_first(setting, tasks, policy, backend, k).rollouts
+        else:
+            rollouts = roll_out(setting, tasks, backend, policy.tokenizer)
+        result = Evaluated(
+            rollouts=rollouts,
+            episodes=judge_all(setting, rollouts, policy),
+            model_sha256=model_hash,
+            data_sha256=tasks_hash(tasks),
+        )
+        summaries[label] = write_evaluation(setting, result, folder)
+        say(f"eval {label}: {headline(summaries[label])}")
+    return summaries
+
+
+def headline(summary: dict[str, Any]) -> str:
+    """The figures of a summary in one line."""
+    metrics = summary["metrics"]
+    parts = []
+    for name in (
+        "success", "format_ok", "auroc_expected.first", "brier_skill_expected.first",
+        "ece_expected.first", "keyword_lift",
+    ):  # fmt: skip
+        cell = metrics.get(name) or {}
+        if cell.get("value") is not None:
+            parts.append(f"{name} {cell['value']:.3f}")
+    return f"n={summary['num_rollouts']}  " + "  ".join(parts)

@@ -1,0 +1,189 @@
+"""Measuring the labels of a set of trajectories with a student, resumable between waves.
+
+Each turn that calls a tool is labelled by continuations from just after its action; the turn that
+ends an episode by its outcome. Counts are appended to a file wave by wave, so a killed run goes on
+at the last whole wave.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from forethought.hindsight.branch import BranchPoint, Student, measure, smoothed
+from forethought.hindsight.records import Label, Labelled, relabelled
+from forethought.hindsight.trajectory import Trajectory
+from forethought.jsonl import dumps
+from forethought.rollout.author import AuthoredTurn, author
+from forethought.rollout.hf.backend import HFBackend
+from forethought.rollout.render import TextFormat
+from forethought.stages.context import Context
+from forethought.stages.progress import progress
+from forethought.training.policy import Policy
+from forethought.types import Rollout
+
+
+def make_student(context: Context, policy: Policy) -> Student:
+    """The policy as the source of continuations, at the training temperature, without blocks."""
+    section = context.config.prepare
+    bounds = context.config.rollout
+    return Student(
+        backend=HFBackend(policy.model, tokenizer=policy.tokenizer, max_batch=bounds.max_batch),
+        tokenizer=policy.tokenizer,
+        text_format=context.domain.text_format,
+        engine=context.engine(temperature=section.label_temperature),
+        make_env=context.domain.make_env,
+        reward=context.reward,
+        seed=context.config.seed,
+        max_wave=section.max_wave,
+        max_failed_share=section.max_failed_share,
+    )
+
+
+def as_rollout(trajectory: Trajectory, text_format: TextFormat, tokenizer: Any) -> Rollout:
+    """The trajectory in the format without blocks, as tokens."""
+    from forethought.foresight.block import render
+
+    turns = [
+        AuthoredTurn(
+            text=render(
+                None, step.think, step.action, style=text_format.style, spaced=text_format.spaced
+            ),
+            observation=step.observation,
+        )
+        for step in trajectory.steps
+    ]
+    return author(trajectory.task, turns, text_format, tokenizer, "plain")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A turn whose label needs continuations."""
+
+    item: int
+    step: int
+
+
+def measure_labels(
+    context: Context, trajectories: Sequence[Trajectory], policy: Policy, *, folder: Path
+) -> list[tuple[Label, ...]]:
+    """One label a turn for every trajectory.
+
+    Args:
+        context: the run; `prepare.continuations` and `prepare.prior_strength` are its keys.
+        trajectories: finished attempts.
+        policy: the student whose success is measured.
+        folder: where `labels.jsonl` is kept between waves.
+    """
+    section = context.config.prepare
+    places = [
+        _Place(number, step)
+        for number, trajectory in enumerate(trajectories)
+        for step in range(len(trajectory.steps) - 1)
+        if not section.outcome_only
+    ]
+    counts = _measure_places(context, trajectories, places, policy, folder)
+    priors = _priors(trajectories, counts)
+    return [
+        tuple(
+            _label(trajectory, step, counts.get((number, step)), priors, section.prior_strength)
+            for step in range(len(trajectory.steps))
+        )
+        for number, trajectory in enumerate(trajectories)
+    ]
+
+
+def _measure_places(
+    context: Context,
+    trajectories: Sequence[Trajectory],
+    places: Sequence[_Place],
+    policy: Policy,
+    folder: Path,
+) -> dict[tuple[int, int], tuple[int, int]]:
+    section = context.config.prepare
+    per_wave = max(1, section.max_wave // section.continuations)
+    file = folder / "labels.jsonl"
+    known = _read_counts(file, per_wave, len(places)) if context.resume else []
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(dumps(row) + "\n" for row in known), encoding="utf-8")
+    student = make_student(context, policy)
+    with progress("measuring labels", len(places), len(known)) as bar, file.open("a") as stream:
+        for first in range(len(known), len(places), per_wave):
+            wave = places[first : first + per_wave]
+            points = [
+                _point(trajectories[p.item], p, first + i, student) for i, p in enumerate(wave)
+            ]
+            for place, result in zip(
+                wave, measure(points, section.continuations, student), strict=True
+            ):
+                known.append({"i": place.item, "t": place.step, "s": result.s, "k": result.k})
+                stream.write(dumps(known[-1]) + "\n")
+            stream.flush()
+            bar.advance(len(wave))
+    return {(row["i"], row["t"]): (row["s"], row["k"]) for row in known}
+
+
+def _point(trajectory: Trajectory, place: _Place, key: int, student: Student) -> BranchPoint:
+    rollout = as_rollout(trajectory, student.text_format, student.tokenizer)
+    return BranchPoint(rollout=rollout, history=rollout.turns[: place.step + 1], key=key)
+
+
+def _read_counts(file: Path, per_wave: int, total: int) -> list[dict[str, int]]:
+    """The counts of whole waves; a torn last line or a part of a wave is measured again."""
+    if not file.is_file():
+        return []
+    rows: list[dict[str, int]] = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    whole = len(rows) if len(rows) == total else len(rows) // per_wave * per_wave
+    return rows[:whole]
+
+
+def _priors(
+    trajectories: Sequence[Trajectory], counts: dict[tuple[int, int], tuple[int, int]]
+) -> dict[str, float]:
+    """Success rate of the student on tasks of each difficulty, from the first turn's counts."""
+    successes: dict[str, int] = defaultdict(int)
+    runs: dict[str, int] = defaultdict(int)
+    for number, trajectory in enumerate(trajectories):
+        s, k = counts.get((number, 0), (int(trajectory.success), 1))
+        for bin_name in ("", difficulty(trajectory)):
+            successes[bin_name] += s
+            runs[bin_name] += k
+    return {name: successes[name] / max(runs[name], 1) for name in runs}
+
+
+def difficulty(trajectory: Trajectory) -> str:
+    """The bin of a task: what its row says about its size, else one bin for all."""
+    columns = trajectory.task.columns
+    return str(columns.get("budget", columns.get("num_annotations", "all")))
+
+
+def _label(
+    trajectory: Trajectory,
+    step: int,
+    count: tuple[int, int] | None,
+    priors: dict[str, float],
+    strength: float,
+) -> Label:
+    prior = priors.get(difficulty(trajectory), priors.get("", 0.5))
+    if count is None or count[1] == 0:
+        success = int(trajectory.success)
+        return Label(value=float(success), source="outcome", s=success, k=1, prior=prior)
+    value = smoothed(count[0], count[1], prior, strength)
+    return Label(value=value, source="monte_carlo", s=count[0], k=count[1], prior=prior)
+
+
+def relabel(
+    context: Context, items: Sequence[Labelled], policy: Policy, *, folder: Path
+) -> list[Labelled]:
+    """The same trajectories with labels measured by `policy`."""
+    trajectories = [item.trajectory for item in items]
+    return relabelled(items, measure_labels(context, trajectories, policy, folder=folder))

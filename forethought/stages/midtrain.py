@@ -1,0 +1,50 @@
+"""Stage 1, WM-AMT: the model learns to foretell in free text, before any format is taught.
+
+Blocks stand before the action on a share of the turns, under varied headings; untouched
+trajectories are mixed in. Block and action tokens train; of failed trajectories the block alone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from forethought.hindsight.corpus import CorpusBuilder, FreeOptions, Written
+from forethought.hindsight.records import Labelled
+from forethought.stages.context import Context
+from forethought.stages.supervised import train_supervised
+from forethought.training.policy import Policy
+
+
+def corpus(context: Context, items: Sequence[Labelled], policy: Policy) -> list[Written]:
+    """The sequences of stage 1: one an episode, with free blocks or untouched."""
+    section = context.config.midtrain
+    builder = CorpusBuilder(
+        text_format=context.domain.text_format,
+        tokenizer=policy.tokenizer,
+        writer=context.domain.writer,
+    )
+    options = FreeOptions(
+        kind=section.corpus, block_share=section.block_share, lambda_obs=section.lambda_obs
+    )
+    rng = random.Random(f"midtrain/{context.config.seed}")
+    sequences: list[Written | None] = []
+    for index, item in enumerate(items):
+        untouched = rng.random() < section.untouched_share or item.trajectory.num_calls == 0
+        if untouched or section.corpus == "none":
+            sequences.append(builder.plain(item))
+        else:
+            sequences.append(builder.free(items, index, rng, options))
+    return [sequence for sequence in sequences if sequence is not None]
+
+
+def block_tokens(context: Context, items: Sequence[Labelled], policy: Policy) -> int:
+    """Block tokens of one pass over the corpus of stage 1: its dose of foresight."""
+    return sum(written.block_tokens for written in corpus(context, items, policy))
+
+
+def run(context: Context, items: Sequence[Labelled], policy: Policy) -> Policy:
+    """Trains the policy on the stage-0 trajectories; returns it, saved as midtrain/model."""
+    sequences = [written.sequence for written in corpus(context, items, policy)]
+    section = context.config.midtrain
+    return train_supervised(context, "midtrain", policy, sequences, section, section.epochs)

@@ -1,0 +1,198 @@
+"""The whole method: base, prepare, midtrain, sft, rl, an evaluation after each, and the controls.
+
+Each stage ends in a saved model and a line in state.json; a killed run goes on at the stage it was
+in, and inside that stage at its last checkpoint. The page is written again after every stage, by
+reading the files of the run, so it can be looked at from the first minute.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from forethought.config import RunConfig
+from forethought.hindsight.records import Labelled
+from forethought.jsonl import write_json
+from forethought.report.page import build_page
+from forethought.stages import base, midtrain, prepare, rl, sft
+from forethought.stages.comparisons import compare_stages
+from forethought.stages.context import Context, open_run, set_threads
+from forethought.stages.evaluate import evaluate_stage
+from forethought.stages.progress import say
+from forethought.training.policy import Policy
+
+CONTROL = "fe-sft-grpo"
+
+
+class Ledger:
+    """What a run has finished and what it cost, kept in state.json."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.state: dict[str, Any] = {
+            "done": [],
+            "cpu_s": {},
+            "wall_s": {},
+            "stages": [],
+            "dose": {},
+        }
+        if file.is_file():
+            self.state |= json.loads(file.read_text(encoding="utf-8"))
+
+    def is_done(self, name: str) -> bool:
+        """Whether the step was finished, in this or an earlier process."""
+        return name in self.state["done"]
+
+    def finish(self, name: str, cpu_s: float, wall_s: float) -> None:
+        """Records a step as finished; times of several tries add up."""
+        for key, value in (("cpu_s", cpu_s), ("wall_s", wall_s)):
+            self.state[key][name] = round(self.state[key].get(name, 0.0) + value, 2)
+        self.state["done"].append(name)
+        self.save()
+
+    def save(self) -> None:
+        """Writes the ledger."""
+        write_json(self._file, self.state)
+
+
+def cpu_seconds() -> float:
+    """User and system seconds of this process and its finished children."""
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+
+
+class Pipeline:
+    """One run in progress: the context of the full arm, the ledger, and the steps in order."""
+
+    def __init__(self, config: RunConfig, out: str | Path, *, resume: bool) -> None:
+        set_threads()
+        self.context = open_run(config, out, resume=resume)
+        self.ledger = Ledger(self.context.paths.state)
+        self.page()
+
+    def page(self) -> None:
+        """Writes page.html from the files of the run."""
+        build_page(self.context.paths.root)
+
+    def step(
+        self, context: Context, stage: str, work: Callable[[], Policy], *, evaluate: bool = True
+    ) -> Policy:
+        """Runs a stage and its evaluation, or reads the saved model of a finished one."""
+        name = context.eval_name(stage)
+        if self.ledger.is_done(name):
+            policy = self.load(context, stage)
+        else:
+            policy = self._timed(name, work)
+        if evaluate and not self.ledger.is_done(f"eval-{name}"):
+            summaries = self._timed(f"eval-{name}", lambda: evaluate_stage(context, policy, stage))
+            self.ledger.state["stages"] += [
+                {"arm": context.arm, "stage": stage, "eval": label, "metrics": summary["metrics"]}
+                for label, summary in summaries.items()
+            ]
+            self.ledger.save()
+        self.page()
+        return policy
+
+    def load(self, context: Context, stage: str) -> Policy:
+        """The saved model of a finished stage."""
+        return Policy.load(
+            str(context.stage_dir(stage) / "model"), dtype=context.config.model.dtype
+        )
+
+    def _timed(self, name: str, work: Callable[[], Any]) -> Any:
+        cpu, wall = cpu_seconds(), time.monotonic()
+        result = work()
+        self.ledger.finish(name, cpu_seconds() - cpu, time.monotonic() - wall)
+        return result
+
+    def prepared(self, policy: Policy) -> list[Labelled]:
+        """Stage 0: collected now or read back."""
+        if self.ledger.is_done("prepare"):
+            return prepare.run(replace(self.context, resume=True), policy)
+        items: list[Labelled] = self._timed("prepare", lambda: prepare.run(self.context, policy))
+        self.page()
+        return items
+
+
+def run_pipeline(
+    config: RunConfig, out: str | Path, *, resume: bool = False, command: str = ""
+) -> dict[str, Any]:
+    """Runs every stage and control of a configuration; returns the summary of the run.
+
+    Raises:
+        InputError: the folder holds another run.
+        GuardRail: a stage stopped itself.
+    """
+    pipeline = Pipeline(config, out, resume=resume)
+    context = pipeline.context
+    say(f"run {context.paths.root}: page {context.paths.page}")
+    policy = pipeline.step(context, "base", lambda: base.run(context))
+    items = pipeline.prepared(policy)
+    doses = _doses(context, items)
+    policy = pipeline.step(context, "midtrain", lambda: midtrain.run(context, items, policy))
+    chosen = items[: config.sft.num_episodes]
+    policy = pipeline.step(
+        context, "sft", lambda: sft.run(context, chosen, policy, fresh_labels=False)
+    )
+    policy = pipeline.step(context, "rl", lambda: rl.run(context, policy))
+    for arm in config.control.arms:
+        _control(pipeline, arm, items, doses)
+    return finish(pipeline, command)
+
+
+def _control(
+    pipeline: Pipeline, arm: str, items: Sequence[Labelled], doses: dict[str, int]
+) -> None:
+    """FE-SFT and GRPO from the same base, no mid-training, as many block tokens as the full arm."""
+    full = pipeline.context
+    epochs = sft.epochs_for(full, items, doses["full"])
+    pipeline.ledger.state["dose"] = {**doses, "control_epochs": epochs}
+    pipeline.ledger.save()
+    config = full.config.model_copy(
+        update={
+            "rl": full.config.rl.model_copy(update={"profile": "grpo"}),
+            "sft": full.config.sft.model_copy(update={"epochs": epochs}),
+        }
+    )
+    context = replace(full, config=config, arm=arm)
+    policy = pipeline.load(full, "base")
+    policy = pipeline.step(
+        context, "sft", lambda: sft.run(context, items, policy, fresh_labels=True)
+    )
+    pipeline.step(context, "rl", lambda: rl.run(context, policy))
+
+
+def _doses(context: Context, items: Sequence[Labelled]) -> dict[str, int]:
+    """Block tokens that the full arm trains on: stage 1, stage 2, and their sum."""
+    policy = Policy.load(str(context.stage_dir("base") / "model"), dtype=context.config.model.dtype)
+    first = midtrain.block_tokens(context, list(items), policy)
+    second = sft.block_tokens(context, items[: context.config.sft.num_episodes], policy)
+    return {"midtrain": first, "sft": second, "full": first + second}
+
+
+def finish(pipeline: Pipeline, command: str) -> dict[str, Any]:
+    """Writes RUN/summary.json (schema forethought.run/1) and the page; returns the summary."""
+    state = pipeline.ledger.state
+    summary = {
+        "schema": "forethought.run/1",
+        "seed": pipeline.context.config.seed,
+        "smoke": pipeline.context.config.smoke,
+        "command": command,
+        "stages": state["stages"],
+        "comparisons": compare_stages(pipeline.context, state["stages"]),
+        "dose": state["dose"],
+        "cpu_s": state["cpu_s"],
+        "wall_s": state["wall_s"],
+        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "page": "page.html",
+    }
+    write_json(pipeline.context.paths.summary, summary)
+    pipeline.page()
+    return summary

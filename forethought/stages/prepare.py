@@ -1,0 +1,109 @@
+"""Stage 0: trajectories with failures kept, executed branches, measured labels, blocks, placebos.
+
+Writes prepare/trajectories.jsonl (what later stages train on), prepare/steps.jsonl (each step with
+its block, placebos and filters spelled out) and prepare/report.json (counts, nothing hidden).
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from forethought.hindsight.branch import BranchPoint, alternatives, normalised
+from forethought.hindsight.records import Branch, Labelled, labelled_to_row, read_labelled
+from forethought.hindsight.steps import step_rows
+from forethought.hindsight.trajectory import Trajectory, steps_of
+from forethought.jsonl import write_json, write_jsonl
+from forethought.stages.context import Context
+from forethought.stages.labels import as_rollout, make_student, measure_labels
+from forethought.stages.progress import say
+from forethought.training.policy import Policy
+
+
+def run(context: Context, policy: Policy) -> list[Labelled]:
+    """Collects, branches, labels and writes the corpus; returns the labelled trajectories."""
+    folder = context.stage_dir("prepare")
+    done = folder / "report.json"
+    if context.resume and done.is_file():
+        return read_labelled(folder / "trajectories.jsonl")
+    trajectories = context.domain.trajectories(
+        context.config.prepare.num_episodes, policy.tokenizer
+    )
+    labels = measure_labels(context, trajectories, policy, folder=folder)
+    branches = _branches(context, trajectories, policy)
+    items = [
+        Labelled(trajectory=t, labels=mine, branches=tuple(branches.get(number, ())))
+        for number, (t, mine) in enumerate(zip(trajectories, labels, strict=True))
+    ]
+    write_jsonl(folder / "trajectories.jsonl", (labelled_to_row(item) for item in items))
+    rows = step_rows(items, context.domain.writer, context.domain.entities())
+    write_jsonl(folder / "steps.jsonl", rows)
+    report = _report(items, rows)
+    write_json(done, report)
+    say(
+        f"prepare: {report['trajectories']} trajectories ({report['success']:.0%} succeed), "
+        f"{report['steps']} steps, {report['branches']} branches, "
+        f"{report['rejected']} blocks rejected"
+    )
+    return items
+
+
+def _branches(
+    context: Context, trajectories: Sequence[Trajectory], policy: Policy
+) -> dict[int, list[Branch]]:
+    """Executed alternatives at a share of the turns, half of the states first turns."""
+    section = context.config.prepare
+    places = _branch_places(trajectories, section.branch_states, context.config.seed)
+    student = make_student(context, policy)
+    points: list[BranchPoint] = []
+    for key, (number, step) in enumerate(places):
+        rollout = as_rollout(trajectories[number], student.text_format, student.tokenizer)
+        points.append(BranchPoint(rollout=rollout, history=rollout.turns[:step], key=10**6 + key))
+    found = alternatives(points, section.alternatives, section.continuations, student)
+    branches: dict[int, list[Branch]] = {}
+    for (number, step), options in zip(places, found, strict=True):
+        taken = normalised(trajectories[number].steps[step].action)
+        for option in options:
+            example = option.measured.example
+            action = option.turn.parsed.action
+            if example is None or action is None or normalised(action) == taken:
+                continue
+            steps = steps_of(example.turns[step:])
+            if steps is not None:
+                branches.setdefault(number, []).append(
+                    Branch(
+                        step=step,
+                        steps=steps,
+                        success=option.measured.example_success,
+                        s=option.measured.s,
+                        k=option.measured.k,
+                    )
+                )
+    return branches
+
+
+def _branch_places(
+    trajectories: Sequence[Trajectory], num: int, seed: int
+) -> list[tuple[int, int]]:
+    rng = random.Random(f"branches/{seed}")
+    places = [(n, s) for n, t in enumerate(trajectories) for s in range(t.num_calls)]
+    return sorted(rng.sample(places, min(num, len(places))))
+
+
+def _report(items: Sequence[Labelled], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    labels = [label for item in items for label in item.labels]
+    rejected = Counter(code for row in rows for code, hit in row["filters"].items() if hit)
+    return {
+        "schema": "forethought.prepare/1",
+        "trajectories": len(items),
+        "success": sum(item.trajectory.success for item in items) / max(len(items), 1),
+        "steps": len(rows),
+        "branches": sum(len(item.branches) for item in items),
+        "rejected": sum(any(row["filters"].values()) for row in rows),
+        "rejected_by": dict(sorted(rejected.items())),
+        "label_sources": dict(sorted(Counter(label.source for label in labels).items())),
+        "mean_label": sum(label.value for label in labels) / max(len(labels), 1),
+        "label_below_half": sum(label.value < 0.5 for label in labels) / max(len(labels), 1),
+    }

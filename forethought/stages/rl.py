@@ -1,0 +1,199 @@
+"""Stage 3, FC-RL: fresh groups from the policy, credit for each span, one update a batch.
+
+The eight calls of the main path: tasks -> rollouts -> verdicts -> credit -> training sequences ->
+packed batch -> optimiser step -> the back-end takes the new weights. Everything that an update
+needs from before it (weights, optimiser, the value fit) is in the checkpoint, so a killed run goes
+on to the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from forethought.algos.batching import ReinforceConfig, reinforced
+from forethought.algos.credit import CreditConfig, credit_episodes
+from forethought.algos.values import ValueFit, fit_values
+from forethought.config import RlConfig
+from forethought.errors import GuardRail
+from forethought.rollout.engine import Start, run_rollouts_sync
+from forethought.rollout.episodes import to_episode
+from forethought.rollout.hf.backend import HFBackend
+from forethought.runlog import MetricsLog
+from forethought.stages.context import Context
+from forethought.stages.progress import progress, say
+from forethought.training import checkpoint
+from forethought.training.optim import OptimConfig
+from forethought.training.policy import Policy
+from forethought.training.trainer import Denominators, Trainer, TrainerConfig
+from forethought.types import Episode, Rollout, Task, TrainingSequence, TurnCredit
+
+TASK_OFFSET = 50_000  # where the tasks of stage 3 begin, behind those of stage 0
+
+
+def run(context: Context, policy: Policy) -> Policy:
+    """Runs `rl.updates` updates; returns the policy, saved as rl/model.
+
+    Raises:
+        GuardRail: too many rollouts lost to the machine, or a loss that is not finite.
+    """
+    section = context.config.rl
+    folder = context.stage_dir("rl")
+    trainer = Trainer(policy, OptimConfig(**section.optim.model_dump()), _trainer_config(section))
+    guard = {"config": context.config_hash, "data": "rl"}
+    done, fit = _resume(context, policy, trainer, guard)
+    log = MetricsLog(folder / "metrics.jsonl")
+    log.truncate_after(done)
+    with progress(f"{context.eval_name('rl')}: updates", section.updates, done) as bar:
+        for update in range(done, section.updates):
+            tasks = context.domain.tasks(
+                "train", section.prompts, offset=TASK_OFFSET + update * section.prompts
+            )
+            rollouts = sample_groups(context, policy, tasks, update)
+            stats, fit = one_update(context, policy, trainer, rollouts, fit, update)
+            log.append(update + 1, **stats)
+            bar.advance(note=f"reward {stats['reward']:.2f}")
+            last = update + 1 == section.updates
+            if (update + 1) % section.checkpoint_every == 0 and not last:
+                state = {"step": update + 1, "seed": context.config.seed, **guard}
+                state["fit"] = None if fit is None else asdict(fit)
+                checkpoint.save(folder / "checkpoints", policy, trainer.optimiser, state)
+    policy.save(folder / "model")
+    return policy
+
+
+def _resume(
+    context: Context, policy: Policy, trainer: Trainer, guard: dict[str, str]
+) -> tuple[int, ValueFit | None]:
+    folder = context.stage_dir("rl") / "checkpoints"
+    if not context.resume or checkpoint.latest(folder) is None:
+        return 0, None
+    state = checkpoint.load(folder, policy, trainer.optimiser, guard)
+    say(f"{context.eval_name('rl')}: going on after update {state['step']}")
+    fit = state.get("fit")
+    return int(state["step"]), None if fit is None else ValueFit.from_dict(fit)
+
+
+def _trainer_config(section: RlConfig) -> TrainerConfig:
+    return TrainerConfig(
+        micro_batch_tokens=section.micro_batch_tokens,
+        bf16=section.bf16,
+        clip_grad_norm=section.clip_grad_norm,
+        total_steps=section.updates,
+        temperature=section.temperature,
+        clip_low=section.clip_low,
+        clip_high=section.clip_high,
+        brier_coefficient=section.c_q if section.profile == "causal" else 0.0,
+    )
+
+
+def sample_groups(
+    context: Context, policy: Policy, tasks: Sequence[Task], update: int
+) -> list[Rollout]:
+    """`rl.group_size` rollouts of each task at the training temperature, group by group."""
+    section = context.config.rl
+    starts = [
+        Start(
+            task=task,
+            env=context.domain.make_env(),
+            index=member,
+            noise=(context.config.seed, 3, update, number, member),
+            mode="foresight",
+        )
+        for number, task in enumerate(tasks)
+        for member in range(section.group_size)
+    ]
+    backend = HFBackend(
+        policy.model, tokenizer=policy.tokenizer, max_batch=context.config.rollout.max_batch
+    )
+    engine = context.engine(temperature=section.temperature)
+    return run_rollouts_sync(starts, backend, context.domain.text_format, policy.tokenizer, engine)
+
+
+def one_update(
+    context: Context,
+    policy: Policy,
+    trainer: Trainer,
+    rollouts: Sequence[Rollout],
+    fit: ValueFit | None,
+    update: int,
+) -> tuple[dict[str, float], ValueFit | None]:
+    """Scores, credits and trains on one batch of rollouts; returns statistics and the next fit."""
+    section = context.config.rl
+    episodes = [
+        to_episode(rollout, context.reward, context.domain.env_name) for rollout in rollouts
+    ]
+    valid = [number for number, episode in enumerate(episodes) if episode.error is None]
+    lost = len(rollouts) - len(valid)
+    if lost > section.max_failed_share * len(rollouts):
+        first = next(e.error for e in episodes if e.error is not None)
+        raise GuardRail(
+            f"{lost} of {len(rollouts)} rollouts were lost ({first.kind}: {first.message})"
+        )
+    credits = credit_episodes(episodes, credit_config(section), value_fit=fit)
+    sequences = [
+        _sequence(context, policy, rollouts[number], credits[number], episodes[number])
+        for number in valid
+    ]
+    active = [s for s in sequences if any(s.advantage) or s.brier]
+    blocks = sum(len(sequence.brier) for sequence in sequences)
+    denominators = Denominators(
+        pg=float(len(valid) * section.reference_tokens), brier=float(max(blocks, 1))
+    )
+    stats: dict[str, float] = {}
+    if active:
+        stats = trainer.step(active, denominators=denominators, step_index=update)
+    stats |= batch_stats(episodes, section.group_size)
+    next_fit = fit_values(episodes) if section.profile == "causal" else None
+    if next_fit is not None:
+        stats |= {f"value_beta_{k + 1}": beta for k, beta in enumerate(next_fit.beta)}
+    return stats, next_fit
+
+
+def credit_config(section: RlConfig) -> CreditConfig:
+    """The credit settings of a run's profile."""
+    return CreditConfig(
+        profile=section.profile, omega=section.omega, c_g=section.c_g, c_q=section.c_q
+    )
+
+
+def _sequence(
+    context: Context,
+    policy: Policy,
+    rollout: Rollout,
+    credits: Sequence[TurnCredit],
+    episode: Episode,
+) -> TrainingSequence:
+    section = context.config.rl
+    level_ids = policy.level_ids() if section.profile == "causal" else None
+    config = ReinforceConfig(
+        outcome=float(episode.success or 0), level_ids=level_ids, profile=section.profile
+    )
+    return reinforced(rollout, credits, config)
+
+
+def batch_stats(episodes: Sequence[Episode], group_size: int) -> dict[str, float]:
+    """What a batch looked like: reward, format, use of the block, mixed groups, stated q."""
+    valid = [episode for episode in episodes if episode.error is None]
+    turns = [turn for episode in valid for turn in episode.turns]
+    stated = [
+        turn.foresight.q
+        for turn in turns
+        if turn.foresight is not None and turn.foresight.q is not None
+    ]
+    groups = [episodes[i : i + group_size] for i in range(0, len(episodes), group_size)]
+    mixed = sum(len({e.success for e in group if e.error is None}) > 1 for group in groups)
+    count = max(len(turns), 1)
+    return {
+        "reward": sum(e.reward for e in valid) / max(len(valid), 1),
+        "success": sum(e.success or 0 for e in valid) / max(len(valid), 1),
+        "mixed_groups": mixed / max(len(groups), 1),
+        "lost": float(len(episodes) - len(valid)),
+        "format_ok": sum(turn.format_ok for turn in turns) / count,
+        "q_mean": sum(stated) / max(len(stated), 1),
+        "q_extreme": sum(q <= 0.05 or q >= 0.95 for q in stated) / max(len(stated), 1),
+        "turns": len(turns) / max(len(valid), 1),
+        "tool_calls": sum(t.action is not None and t.action.kind != "answer" for t in turns)
+        / count,
+        "sampled_tokens": sum(e.tokens_sampled for e in valid) / max(len(valid), 1),
+    }

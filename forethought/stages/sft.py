@@ -1,0 +1,69 @@
+"""Stage 2, FE-SFT: the block gets its tags, and its number is the student's own success rate.
+
+Before training, the labels are measured again with the student that starts the stage (a label
+belongs to the policy that produced it). The whole response trains; a share of episodes is written
+without blocks and asked for by a flag in the prompt, so that the block can be left out later.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from forethought.hindsight.corpus import CorpusBuilder, Written
+from forethought.hindsight.records import Labelled
+from forethought.stages.context import Context
+from forethought.stages.labels import relabel
+from forethought.stages.supervised import train_supervised
+from forethought.training.policy import Policy
+
+
+def corpus(context: Context, items: Sequence[Labelled], policy: Policy) -> list[Written]:
+    """The sequences of stage 2: tagged episodes, plain episodes, executed alternatives."""
+    section = context.config.sft
+    builder = CorpusBuilder(
+        text_format=context.domain.text_format,
+        tokenizer=policy.tokenizer,
+        writer=context.domain.writer,
+    )
+    rng = random.Random(f"sft/{context.config.seed}")
+    sequences: list[Written] = []
+    for index, item in enumerate(items):
+        if rng.random() < section.format_off_share:
+            sequences.append(builder.imitation(item.trajectory))
+        else:
+            sequences.append(builder.tagged(items, index))
+        for branch in item.branches:
+            sequences.append(builder.branch(item, branch, branch.s / max(branch.k, 1)))
+    return sequences
+
+
+def block_tokens(context: Context, items: Sequence[Labelled], policy: Policy) -> int:
+    """Block tokens of one pass over the corpus of stage 2: its dose of foresight."""
+    return sum(written.block_tokens for written in corpus(context, items, policy))
+
+
+def epochs_for(context: Context, items: Sequence[Labelled], tokens: int) -> float:
+    """Passes over the tagged `items` that train `tokens` block tokens (may be fractional)."""
+    policy = Policy.load(
+        str(context.paths.root / "base" / "model"), dtype=context.config.model.dtype
+    )
+    return round(tokens / max(block_tokens(context, items, policy), 1), 3)
+
+
+def run(
+    context: Context, items: Sequence[Labelled], policy: Policy, *, fresh_labels: bool
+) -> Policy:
+    """Trains the policy on tagged episodes; returns it, saved as sft/model.
+
+    Args:
+        context: the run.
+        items: labelled trajectories of this stage's dose.
+        policy: the student, changed in place.
+        fresh_labels: the labels were measured with this very student; else they are renewed first.
+    """
+    section = context.config.sft
+    if section.relabel and not fresh_labels:
+        items = relabel(context, items, policy, folder=context.stage_dir("sft"))
+    sequences = [written.sequence for written in corpus(context, items, policy)]
+    return train_supervised(context, "sft", policy, sequences, section, section.epochs)

@@ -1,0 +1,127 @@
+"""The loop of the stages that train with cross-entropy: base, midtrain, sft.
+
+Data order and batches are a function of the seed and the step, so a run that is killed goes on from
+its last checkpoint to the same weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from forethought.config import SupervisedConfig
+from forethought.runlog import MetricsLog
+from forethought.stages.context import Context
+from forethought.stages.progress import progress, say
+from forethought.training import checkpoint
+from forethought.training.optim import OptimConfig
+from forethought.training.policy import Policy
+from forethought.training.trainer import Denominators, Trainer, TrainerConfig
+from forethought.types import TrainingSequence
+
+
+def optim_config(section: SupervisedConfig) -> OptimConfig:
+    """The optimiser settings of a stage, as the trainer takes them."""
+    return OptimConfig(**section.optim.model_dump())
+
+
+def batch_order(
+    num: int, batch: int, epochs: float, seed: int, *, shuffle: bool = True
+) -> list[list[int]]:
+    """Indices of each optimiser step: passes over `num` items, cut at `epochs`.
+
+    Every epoch is its own permutation, or the given order without `shuffle`; the last batch of a
+    pass may be short.
+    """
+    total = round(num * epochs)
+    batches: list[list[int]] = []
+    epoch = 0
+    while total > 0:
+        order = list(range(num))
+        if shuffle:
+            random.Random(f"{seed}/{epoch}").shuffle(order)
+        order = order[:total]
+        batches += [order[i : i + batch] for i in range(0, len(order), batch)]
+        total -= len(order)
+        epoch += 1
+    return batches
+
+
+def train_supervised(
+    context: Context,
+    stage: str,
+    policy: Policy,
+    sequences: Sequence[TrainingSequence],
+    section: SupervisedConfig,
+    epochs: float = 1.0,
+    shuffle: bool = True,
+) -> Policy:
+    """Trains `policy` on the sequences and saves it as STAGE/model.
+
+    Args:
+        context: the run.
+        stage: folder of the stage, also the seed of its data order.
+        policy: changed in place.
+        sequences: the corpus, in a fixed order.
+        section: optimiser, batch and checkpoint settings.
+        epochs: passes over the corpus, may be fractional.
+        shuffle: permute each pass; off keeps a curriculum in its order.
+
+    Returns:
+        The same policy, trained.
+
+    Raises:
+        GuardRail: a batch without a trained token, a loss that is not finite, frozen weights.
+    """
+    folder = context.stage_dir(stage)
+    seed = context.config.seed
+    batches = batch_order(len(sequences), section.batch_sequences, epochs, seed, shuffle=shuffle)
+    trainer = Trainer(policy, optim_config(section), _trainer_config(section, len(batches)))
+    log = MetricsLog(folder / "metrics.jsonl")
+    guard = {"config": context.config_hash, "data": _data_hash(sequences)}
+    done = _resume(context, folder, policy, trainer, guard)
+    log.truncate_after(done)
+    with progress(f"{context.eval_name(stage)}: training", len(batches), done) as bar:
+        for number in range(done, len(batches)):
+            batch = [sequences[index] for index in batches[number]]
+            stats = trainer.step(batch, denominators=_denominators(batch), step_index=number)
+            log.append(number + 1, **stats)
+            bar.advance(note=f"loss {stats['ce_loss']:.3f}")
+            last = number + 1 == len(batches)
+            if (number + 1) % section.checkpoint_every == 0 and not last:
+                state = {"step": number + 1, "seed": seed, **guard}
+                checkpoint.save(folder / "checkpoints", policy, trainer.optimiser, state)
+    policy.save(folder / "model")
+    return policy
+
+
+def _resume(
+    context: Context, folder: Path, policy: Policy, trainer: Trainer, guard: dict[str, str]
+) -> int:
+    if not context.resume or checkpoint.latest(folder / "checkpoints") is None:
+        return 0
+    state = checkpoint.load(folder / "checkpoints", policy, trainer.optimiser, guard)
+    say(f"{context.eval_name(folder.name)}: going on after step {state['step']}")
+    return int(state["step"])
+
+
+def _trainer_config(section: SupervisedConfig, total_steps: int) -> TrainerConfig:
+    return TrainerConfig(
+        micro_batch_tokens=section.micro_batch_tokens,
+        bf16=section.bf16,
+        clip_grad_norm=section.clip_grad_norm,
+        total_steps=total_steps,
+    )
+
+
+def _denominators(batch: Sequence[TrainingSequence]) -> Denominators:
+    return Denominators(ce=sum(sum(sequence.ce_weight) for sequence in batch))
+
+
+def _data_hash(sequences: Sequence[TrainingSequence]) -> str:
+    digest = hashlib.sha256()
+    for sequence in sequences:
+        digest.update(repr((sequence.ids, sequence.ce_weight)).encode())
+    return digest.hexdigest()

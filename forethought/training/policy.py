@@ -1,0 +1,351 @@
+"""A policy: one causal language model with its tokenizer, in a plain Hugging Face folder.
+
+Training and scoring run the model in two halves, `features` over whole rows and `project` over the
+few positions that have a loss, because the vocabulary is the most expensive layer of a small model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from forethought.errors import InputError, MissingError
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_MASKED_LAYERS = frozenset({"full_attention", "sliding_attention"})
+
+
+@dataclass(slots=True, eq=False)
+class Policy:
+    """A model that writes tokens. Its weights change in place while it trains."""
+
+    model: Any  # a `transformers` causal language model
+    tokenizer: Any
+    _direct: bool | None = field(default=None, init=False, repr=False)  # see `features`
+
+    @classmethod
+    def load(
+        cls,
+        path_or_name: str | Path,
+        *,
+        dtype: str | torch.dtype = "float32",
+        device: str | torch.device | None = None,
+    ) -> Policy:
+        """Loads a local Hugging Face folder, or a model of the hub by name.
+
+        Args:
+            path_or_name: a folder, or a name such as `HuggingFaceTB/SmolLM2-135M-Instruct`.
+            dtype: number format of the weights.
+            device: where they go; None: FORETHOUGHT_DEVICE, else a GPU if there is one.
+
+        Raises:
+            InputError: no such folder, a folder without a whole model, an unknown dtype or device.
+            MissingError: a hub model that is neither in the cache nor within reach.
+        """
+        where, local_only = _locate(str(path_or_name))
+        kind = _dtype(dtype)
+        target = _device(device)
+        with _Quiet():
+            model, info = _from_pretrained(
+                lambda auto: auto.AutoModelForCausalLM.from_pretrained(
+                    where,
+                    dtype=kind,
+                    attn_implementation="sdpa",
+                    local_files_only=local_only,
+                    output_loading_info=True,
+                ),
+                where,
+                local_only,
+            )
+            tokenizer = _from_pretrained(
+                lambda auto: auto.AutoTokenizer.from_pretrained(where, local_files_only=local_only),
+                where,
+                local_only,
+            )
+        if info["missing_keys"]:
+            absent = sorted(info["missing_keys"])
+            raise InputError(
+                where,
+                got=f"weights without {absent[0]} ({len(absent)} parameters absent)",
+                expected="all parameters of the model",
+                next_step="download or save the model again",
+            )
+        model.to(target)
+        model.eval()
+        return cls(model, tokenizer)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self.model.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the weights."""
+        dtype: torch.dtype = self.model.dtype
+        return dtype
+
+    def num_parameters(self) -> int:
+        """Number of weights, tied ones once."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def sha256(self) -> str:
+        """Hash of all weights with their names, shapes and number formats.
+
+        The same before `save` and after `load`, on any device and whatever the files look like.
+        """
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+            digest.update(raw.numpy().data)
+        return digest.hexdigest()
+
+    def save(self, path: str | Path) -> None:
+        """Writes a plain Hugging Face folder: a reader sees the old one or the whole new one.
+
+        Raises:
+            InputError: `path` is a file, or a folder that holds something else than a model.
+        """
+        folder = Path(path)
+        _refuse_foreign(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh = folder.with_name(f".{folder.name}.new-{os.getpid()}")
+        old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
+        for left_over in (fresh, old):
+            shutil.rmtree(left_over, ignore_errors=True)
+        with _Quiet():
+            self.model.save_pretrained(fresh)
+            self.tokenizer.save_pretrained(fresh)
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def level_ids(self) -> tuple[int, ...] | None:
+        """The 21 token ids of the numerals 0, 5, .., 100 behind a confidence tag.
+
+        None if a numeral is not exactly one token there (most tokenizers cut digits apart); the
+        levels are then scored through the strings of their tokens.
+        """
+        for form in ("<confidence>{}%", "<confidence> {} %"):
+            ids = [self._level_id(form, str(5 * number)) for number in range(21)]
+            known = tuple(token for token in ids if token is not None)
+            if len(set(known)) == len(ids):
+                return known
+        return None
+
+    def _level_id(self, form: str, numeral: str) -> int | None:
+        """The one token of a numeral in a text of this form, if it is one."""
+        before, after = (part.strip() for part in form.split("{}"))
+        tag: list[int] = self._encode(before)
+        whole: list[int] = self._encode(form.format(numeral))
+        rest = whole[len(tag) :]
+        if whole[: len(tag)] != tag or not rest or rest[0] == self.tokenizer.unk_token_id:
+            return None
+        shown = [self.tokenizer.decode([rest[0]]).strip(), self.tokenizer.decode(rest[1:]).strip()]
+        return rest[0] if shown == [numeral, after] else None
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def features(
+        self, ids: Tensor, mask: Tensor | None = None, positions: Tensor | None = None
+    ) -> Tensor:
+        """What `project` turns into logits: the hidden states [B, L, D] of every position.
+
+        A model that does more behind its last layer than one projection (a soft cap, a scale) is
+        run as a whole, and the features are its logits [B, L, V].
+
+        Args:
+            ids: [B, L].
+            mask: [B, L, L] bool, who may see whom; None: every position sees those before it.
+            positions: [B, L] position ids; None: 0, 1, ..
+        """
+        if self._direct is None:
+            self._direct = self._is_direct()
+        module = self.model.base_model if self._direct else self.model
+        output = module(
+            input_ids=ids,
+            attention_mask=None if mask is None else self._attention_mask(mask),
+            position_ids=positions,
+            use_cache=False,
+        )
+        features: Tensor = output.last_hidden_state if self._direct else output.logits
+        return features
+
+    def project(self, features: Tensor) -> Tensor:
+        """Logits [n, V] of gathered features [n, *]."""
+        if not self._direct:
+            return features
+        logits: Tensor = self.model.get_output_embeddings()(features)
+        return logits
+
+    @torch.no_grad()
+    def _is_direct(self) -> bool:
+        """Whether the logits are just the output embeddings of the last hidden states."""
+        head = self.model.get_output_embeddings()
+        if head is None or self.model.base_model is self.model:
+            return False
+        training = self.model.training
+        self.model.eval()
+        ids = torch.arange(4, device=self.device).unsqueeze(0) % self.model.config.vocab_size
+        hidden = self.model.base_model(input_ids=ids, use_cache=False)
+        whole = self.model(input_ids=ids, use_cache=False).logits
+        self.model.train(training)
+        last = getattr(hidden, "last_hidden_state", None)
+        return last is not None and torch.equal(head(last), whole)
+
+    def _attention_mask(self, mask: Tensor) -> Tensor:
+        """A mask [B, L, L] in the form that the model's attention takes.
+
+        Raises:
+            MissingError: the model cannot keep documents of a row apart.
+        """
+        config = self.model.config
+        kinds = getattr(config, "layer_types", None) or ()
+        sliding = not kinds or "sliding_attention" in kinds
+        window = getattr(config, "sliding_window", None) if sliding else None
+        problem = ""
+        if not _MASKED_LAYERS.issuperset(kinds):
+            problem = "its layers are not all attention"
+        elif window is not None and mask.shape[-1] > window:
+            problem = f"{mask.shape[-1]} tokens are more than its sliding window of {window}"
+        elif config._attn_implementation not in ("sdpa", "eager"):
+            problem = f"attention of the kind {config._attn_implementation}"
+        if problem:
+            raise MissingError(
+                f"a mask by documents for {type(self.model).__name__}: {problem}",
+                next_step="load the model with SDPA attention, train with share_rows off, or "
+                "lower rollout.max_context_tokens",
+            )
+        if config._attn_implementation == "sdpa":
+            return mask.unsqueeze(1)
+        hidden = torch.zeros(mask.shape, dtype=self.dtype, device=mask.device)
+        return hidden.masked_fill_(~mask, torch.finfo(self.dtype).min).unsqueeze(1)
+
+
+def _locate(path_or_name: str) -> tuple[str, bool]:
+    """A checked local folder, or a hub name and whether only the cache may be asked."""
+    folder = Path(path_or_name).expanduser()
+    offline = any(os.environ.get(name) for name in ("HF_HUB_OFFLINE", "FORETHOUGHT_OFFLINE"))
+    looks_local = path_or_name.startswith((".", "/", "~")) or path_or_name.count("/") > 1
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise InputError(
+                str(folder),
+                got="a folder without config.json",
+                expected="a Hugging Face model folder",
+                next_step="name the folder that holds config.json and model.safetensors",
+            )
+        return str(folder), True
+    if folder.exists() or looks_local:
+        raise InputError(
+            path_or_name,
+            got="a file" if folder.exists() else "no such folder",
+            expected="a Hugging Face model folder, or the name of a model on the hub",
+            next_step="check the path",
+        )
+    return path_or_name, offline
+
+
+def _from_pretrained(load: Callable[[Any], Any], where: str, local_only: bool) -> Any:
+    """Runs a loader of `transformers` and names what went wrong in our words."""
+    import transformers
+    from safetensors import SafetensorError
+
+    try:
+        return load(transformers)
+    except OSError as error:
+        if Path(where).is_dir():
+            raise _unusable(where, error) from error
+        step = "switch HF_HUB_OFFLINE and FORETHOUGHT_OFFLINE off, or name a local folder"
+        raise MissingError(
+            f"model {where} ({_first_line(error)})",
+            next_step=step if local_only else "check the name and the network, or use a folder",
+        ) from error
+    except (ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        raise _unusable(where, error) from error
+
+
+def _unusable(where: str, error: Exception) -> InputError:
+    return InputError(
+        where,
+        got=f"a model that does not load ({_first_line(error)})",
+        expected="a causal language model with safetensors weights and a tokenizer",
+        next_step="download or save the model again",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _dtype(dtype: str | torch.dtype) -> torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype not in _DTYPES:
+        raise InputError(
+            "model.dtype",
+            got=repr(dtype),
+            expected=" | ".join(_DTYPES),
+            next_step="choose one of these",
+        )
+    return _DTYPES[dtype]
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    name = device or os.environ.get("FORETHOUGHT_DEVICE")
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        target = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(
+            "FORETHOUGHT_DEVICE",
+            got=repr(name),
+            expected="a device such as cpu, cuda or cuda:1",
+            next_step="correct it",
+        ) from error
+    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
+        raise MissingError(f"device {target}", next_step="set FORETHOUGHT_DEVICE=cpu")
+    return target
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """A save replaces a whole folder, so it must be one of ours or empty."""
+    foreign = folder.is_file() or (
+        folder.is_dir() and any(folder.iterdir()) and not (folder / "config.json").is_file()
+    )
+    if foreign:
+        raise InputError(
+            str(folder),
+            got="a file" if folder.is_file() else "a folder with other things in it",
+            expected="a new name, an empty folder, or a model folder to replace",
+            next_step="save somewhere else",
+        )
+
+
+class _Quiet:
+    """Keeps the progress bars of `transformers` off standard error."""
+
+    def __enter__(self) -> None:
+        from transformers.utils import logging
+
+        self._shown = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
+
+    def __exit__(self, *exception: object) -> None:
+        from transformers.utils import logging
+
+        if self._shown:
+            logging.enable_progress_bar()

@@ -1,0 +1,1 @@
+"""Synthetic task sources with an exact oracle. They make tasks and pages, never environments."""

@@ -1,0 +1,172 @@
+import math
+
+import pytest
+import torch
+
+from forethought.algos.losses import (
+    RatioStats,
+    clipped_surrogate,
+    cross_entropy,
+    exact_brier,
+    low_variance_kl,
+    token_logprobs,
+)
+from forethought.foresight.levels import LEVELS
+
+CLIP = (0.2, 0.28)
+
+
+def random_tokens(n=40, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    sampling = -torch.rand(n, generator=g, dtype=torch.float64) * 3
+    logprobs = (sampling + 0.4 * torch.randn(n, generator=g, dtype=torch.float64)).requires_grad_()
+    advantage = torch.randn(n, generator=g, dtype=torch.float64)
+    weight = (torch.rand(n, generator=g, dtype=torch.float64) > 0.3).double() * 0.7
+    return logprobs, sampling, advantage, weight
+
+
+def test_the_surrogate_equals_a_loop_over_tokens_and_so_does_its_gradient():
+    logprobs, sampling, advantage, weight = random_tokens()
+    out = clipped_surrogate(logprobs, sampling, advantage, weight, clip=CLIP, denominator=12.0)
+    out.loss.backward()
+    expected, gradient, clipped = 0.0, [], 0
+    for lp, s, a, w in zip(
+        logprobs.tolist(), sampling.tolist(), advantage.tolist(), weight.tolist(), strict=True
+    ):
+        ratio = math.exp(lp - s)
+        bounded = min(max(ratio, 0.8), 1.28)
+        expected -= w * min(ratio * a, bounded * a) / 12.0
+        blocked = (a > 0 and ratio > 1.28) or (a < 0 and ratio < 0.8)
+        clipped += int(blocked and w != 0)
+        gradient.append(0.0 if blocked else -w * a * ratio / 12.0)
+    assert float(out.loss.detach()) == pytest.approx(expected, abs=1e-12)
+    assert logprobs.grad.tolist() == pytest.approx(gradient, abs=1e-12)
+    assert out.ratio.clipped == clipped > 0
+
+
+def test_on_policy_the_surrogate_has_the_policy_gradient():
+    _, sampling, advantage, weight = random_tokens()
+    logprobs = sampling.clone().requires_grad_()
+    clipped_surrogate(
+        logprobs, sampling, advantage, weight, clip=CLIP, denominator=3.0
+    ).loss.backward()
+    torch.testing.assert_close(logprobs.grad, -weight * advantage / 3.0)
+
+
+def test_cutting_a_batch_into_micro_batches_changes_no_loss_and_no_statistic():
+    tokens = random_tokens()
+    whole = clipped_surrogate(*tokens, clip=CLIP, denominator=9.0)
+    parts = [
+        clipped_surrogate(*(t[part] for t in tokens), clip=CLIP, denominator=9.0)
+        for part in (slice(0, 13), slice(13, 40))
+    ]
+    torch.testing.assert_close(parts[0].loss + parts[1].loss, whole.loss)
+    summed = parts[0].ratio + parts[1].ratio
+    assert summed.means() == pytest.approx(whole.ratio.means())
+
+
+def test_a_batch_without_weights_has_loss_zero_and_empty_statistics():
+    logprobs, sampling, advantage, weight = random_tokens()
+    out = clipped_surrogate(logprobs, sampling, advantage, 0 * weight, clip=CLIP, denominator=1.0)
+    assert float(out.loss.detach()) == 0.0
+    assert out.ratio == RatioStats()
+    assert out.ratio.means()["ratio_mean"] == 1.0
+
+
+def test_an_advantage_of_zero_gives_no_gradient():
+    logprobs, sampling, advantage, weight = random_tokens()
+    clipped_surrogate(
+        logprobs, sampling, 0 * advantage, weight, clip=CLIP, denominator=1.0
+    ).loss.backward()
+    assert not logprobs.grad.any()
+
+
+def test_logprobs_are_of_the_tempered_distribution_before_any_cut():
+    logits = torch.randn(5, 11, generator=torch.Generator().manual_seed(1))
+    targets = torch.tensor([0, 3, 10, 5, 5])
+    expected = torch.log_softmax(logits / 0.7, -1)[torch.arange(5), targets]
+    torch.testing.assert_close(token_logprobs(logits, targets, 0.7), expected)
+
+
+def test_cross_entropy_is_the_weighted_mean_under_its_own_denominator():
+    logprobs = torch.tensor([-1.0, -2.0, -3.0])
+    weight = torch.tensor([1.0, 0.0, 0.5])
+    assert float(cross_entropy(logprobs, weight, denominator=1.5)) == pytest.approx(2.5 / 1.5)
+
+
+def level_logits(slots, seed=2):
+    g = torch.Generator().manual_seed(seed)
+    return torch.randn(slots, 30, generator=g, dtype=torch.float64)
+
+
+LEVEL_IDS = torch.arange(21) + 4
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_exact_brier_and_its_gradient_equal_the_enumeration_over_levels(temperature):
+    logits = level_logits(3).requires_grad_()
+    target = torch.tensor([0.0, 1.0, 1.0])
+    loss = exact_brier(logits, LEVEL_IDS, target, denominator=3.0, temperature=temperature)
+    loss.backward()
+    again = logits.detach().clone().requires_grad_()
+    expected = torch.zeros(())
+    for slot in range(3):
+        mass = sum(torch.exp(again[slot, i] / temperature) for i in LEVEL_IDS)
+        for level, token in zip(LEVELS, LEVEL_IDS, strict=True):
+            p = torch.exp(again[slot, token] / temperature) / mass
+            expected = expected + p * (level - float(target[slot])) ** 2 / 3.0
+    expected.backward()
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), abs=1e-6)
+    torch.testing.assert_close(logits.grad, again.grad, rtol=1e-4, atol=1e-7)
+
+
+def test_exact_brier_is_the_mean_of_sampled_brier_gradients():
+    """E[grad log pi(v) (v - I)^2] over v ~ pi is the gradient of the exact term: no bias."""
+    logits = level_logits(1).float().requires_grad_()
+    exact_brier(logits, LEVEL_IDS, torch.tensor([1.0]), denominator=1.0).backward()
+    again = logits.detach().clone().requires_grad_()
+    log_pi = torch.log_softmax(again[0, LEVEL_IDS], -1)
+    cost = (torch.tensor(LEVELS) - 1.0) ** 2
+    (log_pi.exp().detach() * log_pi * cost).sum().backward()
+    torch.testing.assert_close(logits.grad, again.grad, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.33, 0.5, 0.65, 1.0])
+def test_exact_brier_is_minimised_by_all_mass_on_the_level_nearest_to_the_success_rate(p):
+    logits = torch.zeros(2, 21, requires_grad=True)  # row 0 fails, row 1 succeeds, shared policy
+    optimiser = torch.optim.Adam([logits], lr=0.3)
+    for _ in range(400):
+        optimiser.zero_grad()
+        shared = logits.mean(0, keepdim=True).expand(2, -1)
+        costs = [
+            exact_brier(shared[i : i + 1], torch.arange(21), torch.tensor([t]), denominator=1.0)
+            for i, t in enumerate((0.0, 1.0))
+        ]
+        ((1 - p) * costs[0] + p * costs[1]).backward()
+        optimiser.step()
+    best = int(logits.mean(0).argmax())
+    assert abs(LEVELS[best] - p) <= 0.025 + 1e-9
+
+
+def test_tokens_that_are_no_level_get_no_brier_gradient():
+    logits = level_logits(1).requires_grad_()
+    exact_brier(logits, LEVEL_IDS, torch.tensor([1.0]), denominator=1.0).backward()
+    outside = torch.ones(30, dtype=torch.bool)
+    outside[LEVEL_IDS] = False
+    assert not logits.grad[0, outside].any()
+
+
+def test_the_kl_estimate_is_nonnegative_zero_at_the_reference_and_right_on_average():
+    logits, other = level_logits(1)[0], level_logits(1, seed=3)[0]
+    log_pi, log_ref = logits.log_softmax(-1), other.log_softmax(-1)
+    ones = torch.ones(1, dtype=torch.float64)
+    exact = (log_pi.exp() * (log_pi - log_ref)).sum()
+    average = torch.zeros((), dtype=torch.float64)
+    for token in range(30):
+        k3 = low_variance_kl(
+            log_pi[token : token + 1], log_ref[token : token + 1], ones, denominator=1.0
+        )
+        assert float(k3) >= 0.0
+        average = average + log_pi[token].exp() * k3
+    torch.testing.assert_close(average, exact)
+    assert float(low_variance_kl(log_pi[:1], log_pi[:1], ones, denominator=1.0)) == 0.0

@@ -1,0 +1,70 @@
+"""The demo in its smallest form, through the command line: every stage really runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from forethought.cli import main
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("demo") / "run"
+    assert main(["demo", "--fast", "--out", str(out)]) == 0
+    return out
+
+
+def test_every_stage_leaves_a_model_and_an_evaluation(run: Path) -> None:
+    for stage in ("base", "midtrain", "sft", "rl", "fe-sft-grpo/sft", "fe-sft-grpo/rl"):
+        assert (run / stage / "model" / "model.safetensors").is_file(), stage
+    for name in ("base", "midtrain", "sft", "rl", "sft-imagine4", "fe-sft-grpo-rl"):
+        assert (run / "evals" / name / "summary.json").is_file(), name
+
+
+def test_the_summary_is_marked_as_a_smoke_and_names_the_dose(run: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["schema"] == "forethought.run/1"
+    assert summary["smoke"] is True
+    assert summary["dose"]["full"] == summary["dose"]["midtrain"] + summary["dose"]["sft"]
+    assert {row["a"] for row in summary["comparisons"]} >= {"rl", "sft"}
+
+
+def test_the_page_stands_alone_and_says_that_it_is_a_smoke(run: Path) -> None:
+    page = (run / "page.html").read_text()
+    assert "smoke" in page.lower()
+    assert "src=\"http" not in page and "href=\"http" not in page
+
+
+def test_every_step_record_has_a_measured_label_and_three_placebos(run: Path) -> None:
+    lines = (run / "prepare" / "steps.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert len(rows) >= 60
+    sources = {row["label"]["source"] for row in rows}
+    assert sources <= {"monte_carlo", "outcome"} and "monte_carlo" in sources
+    for row in rows:
+        assert set(row["placebo"]) == {"shuffled", "blind", "constant"}
+        assert row["label"]["k"] >= 1
+
+
+def test_the_token_view_adds_up_to_the_whole_sequence(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = json.loads((run / "evals" / "rl" / "episodes.jsonl").read_text().splitlines()[0])
+    capsys.readouterr()
+    assert main(["tokens", str(run), "--episode", first["task_id"]]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    counts = first["tokens"]
+    assert len(rows) == counts["prompt"] + counts["sampled"] + counts["observation"]
+    assert sum(row["sampled"] for row in rows) == counts["sampled"]
+    assert all(row["ce_weight"] == 0 for row in rows if not row["sampled"])
+
+
+def test_a_second_demo_reads_the_finished_run_instead_of_training_again(run: Path) -> None:
+    before = (run / "rl" / "model" / "model.safetensors").stat().st_mtime_ns
+    assert main(["demo", "--fast", "--out", str(run)]) == 0
+    assert (run / "rl" / "model" / "model.safetensors").stat().st_mtime_ns == before

@@ -1,0 +1,89 @@
+"""A run that is killed at a random moment of any stage resumes to the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+SMALL = {
+    "base.drill_tokens": "6000",
+    "base.page_tokens": "1000",
+    "base.episode_tokens": "6000",
+    "base.checkpoint_every": "3",
+    "midtrain.checkpoint_every": "1",
+    "sft.checkpoint_every": "1",
+    "rl.checkpoint_every": "1",
+    "prepare.num_episodes": "24",
+    "prepare.branch_states": "4",
+    "prepare.max_wave": "16",
+    "sft.num_episodes": "24",
+    "sft.batch_sequences": "6",
+    "midtrain.batch_sequences": "6",
+    "rl.updates": "4",
+    "eval.num_tasks": "6",
+    "eval.greedy_too": "false",
+    "eval.imagine_k": "0",
+    "control.arms": "[]",
+}
+MARKS = {
+    "prepare": "prepare/labels.jsonl",
+    "midtrain": "midtrain/metrics.jsonl",
+    "sft": "sft/metrics.jsonl",
+    "rl": "rl/metrics.jsonl",
+}
+
+
+def command(out: Path, *more: str) -> list[str]:
+    options = [part for key, value in SMALL.items() for part in (f"--{key}", value)]
+    return [sys.executable, "-m", "forethought", "run", "demo/atlas-fast", "--out", str(out),
+            *options, *more]  # fmt: skip
+
+
+def fingerprint(run: Path) -> dict[str, str]:
+    found = {}
+    for stage in ("base", "midtrain", "sft", "rl"):
+        data = (run / stage / "model" / "model.safetensors").read_bytes()
+        found[stage] = hashlib.sha256(data).hexdigest()
+    for file in sorted((run / "evals").glob("*/episodes.jsonl")):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        text = json.dumps([{**row, "wall_s": 0} for row in rows], sort_keys=True)
+        found[file.parent.name] = hashlib.sha256(text.encode()).hexdigest()
+    return found
+
+
+def kill_in(stage: str, out: Path, rng: random.Random, *more: str) -> None:
+    """Starts the run and kills it a random moment after the stage has left its first mark."""
+    process = subprocess.Popen(
+        command(out, *more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    mark = out / MARKS[stage]
+    begun = mark.stat().st_size if mark.is_file() else 0
+    while process.poll() is None:
+        if mark.is_file() and mark.stat().st_size > begun:
+            time.sleep(rng.random() * 0.15)
+            os.kill(process.pid, signal.SIGKILL)
+            break
+        time.sleep(0.01)
+    process.wait()
+
+
+def test_a_run_killed_in_every_stage_resumes_to_the_same_bytes(tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    subprocess.run(command(whole), check=True, capture_output=True)
+    broken = tmp_path / "broken"
+    rng = random.Random(7)
+    for number, stage in enumerate(MARKS):
+        kill_in(stage, broken, rng, *(["--resume"] if number else []))
+    subprocess.run(command(broken, "--resume"), check=True, capture_output=True)
+    assert fingerprint(broken) == fingerprint(whole)

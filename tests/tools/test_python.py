@@ -1,0 +1,239 @@
+"""The sandbox against programs that misbehave."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from forethought.errors import InputError, MissingError
+from forethought.tools.python import (
+    SandboxLimits,
+    SandboxResult,
+    last_line,
+    run_python,
+    sandbox_level,
+    self_test,
+)
+
+
+def run(code: str, **bounds: float) -> SandboxResult:
+    limits = {"timeout_s": 5.0, "memory_mb": 128, **bounds}
+    return run_python(code, SandboxLimits(**limits))  # type: ignore[arg-type]
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def gone_soon(pid: int) -> bool:
+    for _ in range(100):
+        if not alive(pid):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_output_and_exit_code_come_back() -> None:
+    result = run("import sys; print(6 * 7); print('note', file=sys.stderr); sys.exit(3)")
+    assert (result.stdout, result.stderr, result.exit) == ("42\n", "note\n", 3)
+    assert result.killed is None and result.level == "limits" and 0 < result.wall_s < 30
+
+
+def test_an_exception_is_told_as_python_tells_it_without_our_own_frames() -> None:
+    result = run("def f():\n    return 1 / 0\nf()")
+    assert result.exit == 1 and result.killed is None
+    assert last_line(result.stderr) == "ZeroDivisionError: division by zero"
+    assert 'File "program.py", line 3' in result.stderr and "sandbox_child" not in result.stderr
+    broken = run("def f(:")
+    assert broken.exit == 1 and "SyntaxError" in last_line(broken.stderr)
+    assert "null bytes" in run("\0").stderr
+    assert run("pass \ud800").exit == 1
+
+
+def test_the_same_program_prints_the_same() -> None:
+    code = "print({str(i) for i in range(50)})\nprint(__name__, 'annotations' in dir())"
+    assert run(code).stdout == run(code).stdout
+
+
+def test_an_endless_loop_ends_at_the_deadline() -> None:
+    for code in ("while True: pass", "import time; time.sleep(60)"):
+        result = run("print('begun')\n" + code, timeout_s=0.6)
+        assert result.killed == "time" and result.exit == -signal.SIGKILL
+        assert result.stdout == "begun\n" and result.wall_s < 20
+
+
+def test_a_program_that_ignores_signals_ends_all_the_same() -> None:
+    code = (
+        "import signal\nfor s in range(1, 32):\n"
+        "    try: signal.signal(s, signal.SIG_IGN)\n    except (OSError, ValueError): pass\n"
+        "while True: pass"
+    )
+    assert run(code, timeout_s=0.6).killed == "time"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x = bytearray(1 << 40)",
+        "x = []\nwhile True: x.append(bytearray(1 << 20))",
+        "x = []\nwhile True: x.append(object())",
+        "import os, time\nos.fork(); os.fork()\nx = bytearray(60 << 20)\ntime.sleep(9)",
+    ],
+    ids=["one big block", "many blocks", "many small things", "shared among processes"],
+)
+def test_a_memory_bomb_is_told_as_memory(code: str) -> None:
+    result = run(code)
+    assert result.killed == "memory" and result.exit != 0
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_an_output_flood_is_cut_at_the_bound(stream: str) -> None:
+    result = run(f"import sys\nwhile True: sys.{stream}.write('x' * 999)", output_bytes=5000)
+    assert result.killed == "output"
+    assert len(getattr(result, stream)) == 5000
+
+
+def test_output_up_to_the_bound_is_whole_and_no_crime() -> None:
+    result = run("print('x' * 4999)", output_bytes=5000)
+    assert result.killed is None and len(result.stdout) == 5000
+    both = run("import sys\nsys.stderr.write('e' * 300000)\nprint('o')", output_bytes=400000)
+    assert both.killed is None and len(both.stderr) == 300000 and both.stdout == "o\n"
+
+
+def test_bytes_that_are_no_text_do_no_harm() -> None:
+    assert run(r"import sys; sys.stdout.buffer.write(b'\xff\n')").stdout == "\ufffd\n"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import os\nwhile True: os.fork()",
+        "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",
+        "import os, time\nfor _ in range(40): os.fork() or time.sleep(30)\ntime.sleep(30)",
+    ],
+    ids=["bomb", "stubborn bomb", "a crowd of sleepers"],
+)
+def test_a_fork_bomb_is_stopped_and_leaves_nobody(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # to tell this sandbox from others
+    result = run(code, processes=8)
+    assert result.killed == "processes"
+    assert not living_in(tmp_path)
+
+
+def living_in(parent: Path) -> list[str]:
+    """Live processes whose working folder is, or was, below `parent`."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal() and alive(int(folder.name)):
+            try:
+                where = os.readlink(folder / "cwd")
+            except OSError:
+                continue
+            if where.startswith(str(parent)):
+                found.append(folder.name)
+    return found
+
+
+def test_a_detached_grandchild_is_killed_after_a_normal_end() -> None:
+    code = (
+        "import subprocess\n"
+        "p = subprocess.Popen(['sleep', '97'], start_new_session=True, env={})\n"
+        "print(p.pid)"
+    )
+    result = run(code)
+    assert result.killed is None and result.exit == 0
+    assert gone_soon(int(result.stdout))
+
+
+def test_a_double_forked_grandchild_is_killed_at_the_deadline() -> None:
+    code = (
+        "import os, time\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    if os.fork() == 0:\n"
+        "        print(os.getpid(), flush=True)\n"
+        "        time.sleep(97)\n"
+        "    os._exit(0)\n"
+        "time.sleep(97)\n"
+    )
+    result = run(code, timeout_s=1.0)
+    assert result.killed == "time"
+    assert gone_soon(int(result.stdout))
+
+
+def test_a_program_that_kills_its_supervisor_only_ends_itself() -> None:
+    result = run("import os, time\nos.kill(os.getppid(), 9)\ntime.sleep(97)")
+    assert result.exit == -signal.SIGKILL and result.wall_s < 4
+
+
+def test_the_environment_and_standard_input_are_not_passed_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "hunter2")
+    result = run(
+        "import os; print(sorted(os.environ))\ntry: input()\nexcept EOFError: print('eof')"
+    )
+    names = "['HOME', 'LANG', 'PATH', 'PYTHONHASHSEED', 'PYTHONUTF8', 'TMPDIR']"
+    assert result.stdout.splitlines() == [names, "eof"]
+
+
+def test_only_the_standard_library_is_there_unless_packages_are_asked_for() -> None:
+    code = "import importlib.util as u; print(u.find_spec('pytest') is None)"
+    assert run(code).stdout == "True\n"
+    assert run(code, packages=True, memory_mb=512).stdout == "False\n"
+
+
+def test_files_land_in_a_private_folder_that_vanishes() -> None:
+    code = (
+        "import os\nopen('a.txt', 'w').write('x')\nos.mkdir('d')\nos.chmod('d', 0)\n"
+        "print(os.getcwd(), os.listdir('.') == ['d', 'a.txt'] or sorted(os.listdir('.')))"
+    )
+    folder = run(code).stdout.split()[0]
+    assert "sandbox-" in folder and not Path(folder).exists() and not Path(folder).parent.exists()
+    assert Path(folder) != Path.cwd()
+
+
+def test_a_file_cannot_grow_past_its_bound() -> None:
+    result = run("open('a', 'wb').write(bytes(3 << 20))", file_mb=1)
+    assert result.exit == 1 and "File too large" in result.stderr
+
+
+def test_descriptors_are_not_left_open() -> None:
+    run("print(1)")
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        run("print(1)")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_levels_that_are_not_here_are_told_apart_from_unknown_ones() -> None:
+    for level in ("landlock", "bwrap"):
+        with pytest.raises(MissingError, match="--level limits"):
+            run_python("print(1)", level=level)
+    with pytest.raises(InputError, match="one of limits"):
+        run_python("print(1)", level="nonsense")
+    assert sandbox_level() == "limits"
+
+
+@pytest.mark.parametrize(
+    "bounds", [{"timeout_s": 0}, {"timeout_s": float("nan")}, {"memory_mb": 1}, {"processes": 0}]
+)
+def test_limits_that_cannot_be_meant_are_refused(bounds: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="sandbox limits"):
+        SandboxLimits(**bounds)  # type: ignore[arg-type]
+
+
+def test_the_self_test_holds_here() -> None:
+    probes = self_test()
+    assert len(probes) >= 5 and all(probe.held for probe in probes), probes

@@ -1,0 +1,311 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from training_builders import byte_policy, denominators, sequences, trainer, word_policy
+
+from forethought.errors import GuardRail, InputError
+from forethought.foresight.levels import LEVELS
+from forethought.rollout.backend import Request, Sampling
+from forethought.rollout.hf.backend import HFBackend
+from forethought.training.optim import OptimConfig
+from forethought.training.policy import Policy
+from forethought.training.tiny import ModelShape
+from forethought.training.trainer import Denominators, Trainer, document_mask
+from forethought.types import BrierSlot, TrainingSequence
+
+
+def gradient(maker: Trainer) -> torch.Tensor:
+    parts = [p.grad for p in maker.policy.model.parameters() if p.grad is not None]
+    return torch.cat([part.flatten() for part in parts])
+
+
+def loss_and_gradient(
+    policy: Policy, batch: list[TrainingSequence], over: Denominators, **config: object
+) -> tuple[float, torch.Tensor]:
+    maker = trainer(policy, **config)
+    _, loss = maker._gradients(batch, over, 0)
+    return loss, gradient(maker)
+
+
+def naive_loss(policy: Policy, batch: list[TrainingSequence], over: Denominators) -> float:
+    """The objective written down again: one document at a time, through the whole model."""
+    total = 0.0
+    for sequence in batch:
+        with torch.no_grad():
+            logits = policy.model(input_ids=torch.tensor([sequence.ids])).logits[0]
+        logprobs = logits.log_softmax(-1)
+        for place in range(1, len(sequence.ids)):
+            value = float(logprobs[place - 1, sequence.ids[place]])
+            total -= sequence.ce_weight[place] * value / over.ce if over.ce else 0.0
+            if over.pg and sequence.pg_weight[place]:
+                ratio = torch.tensor(value - sequence.sampling_logprobs[place]).exp()
+                advantage = sequence.advantage[place]
+                gain = min(ratio * advantage, ratio.clamp(0.8, 1.28) * advantage)
+                total -= sequence.pg_weight[place] * float(gain) / over.pg
+    return total
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 10_000), st.sampled_from((40, 64, 256)), st.sampled_from((40, 100, 8192)))
+def test_packing_and_accumulation_never_change_the_loss(seed: int, row: int, micro: int) -> None:
+    policy = word_policy()
+    batch = sequences(policy, 8, seed)
+    over = denominators(batch)
+    loss, _ = loss_and_gradient(policy, batch, over, row_length=row, micro_batch_tokens=micro)
+    assert loss == pytest.approx(naive_loss(policy, batch, over), rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        {"micro_batch_tokens": 40, "row_length": 8},  # one sequence at a time
+        {"row_length": 256},  # all in few rows
+        {"share_rows": False},
+    ],
+)
+def test_the_gradient_is_that_of_the_whole_batch_however_it_is_cut(cut: dict[str, object]) -> None:
+    policy = word_policy()
+    batch = sequences(policy, 8, 1)
+    over = denominators(batch)
+    alone = sum(loss_and_gradient(policy, [one], over, share_rows=False)[1] for one in batch)
+    _, together = loss_and_gradient(policy, batch, over, **cut)
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-6)
+
+
+def test_one_row_or_one_row_a_turn_give_the_same_gradient() -> None:
+    policy = word_policy()
+    whole = sequences(policy, 1, 5, low=30)[0]
+    none = (0.0,) * len(whole.ids)
+    half = len(whole.ids) // 2
+    first = replace(
+        whole,
+        ce_weight=whole.ce_weight[:half] + none[half:],
+        pg_weight=whole.pg_weight[:half] + none[half:],
+    )
+    second = replace(
+        whole,
+        ce_weight=none[:half] + whole.ce_weight[half:],
+        pg_weight=none[:half] + whole.pg_weight[half:],
+    )
+    over = denominators([whole])
+    loss, one = loss_and_gradient(policy, [whole], over)
+    parts, two = loss_and_gradient(policy, [first, second], over)
+    assert parts == pytest.approx(loss, abs=1e-6)
+    torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-6)
+
+
+def test_a_token_without_a_weight_has_no_loss_as_a_target() -> None:
+    # Its advantage and its sampled log-probability may say anything, and at the end of a sequence,
+    # where it is nobody's context, so may its id.
+    policy = word_policy()
+    sequence = sequences(policy, 1, 2)[0]
+    last = len(sequence.ids) - 1
+    masked = replace(
+        sequence,
+        ce_weight=(*sequence.ce_weight[:last], 0.0),
+        pg_weight=(*sequence.pg_weight[:last], 0.0),
+    )
+    changed = replace(
+        masked,
+        ids=(*masked.ids[:last], masked.ids[last] - 1),
+        advantage=tuple(
+            a if w else 1e3 for a, w in zip(masked.advantage, masked.pg_weight, strict=True)
+        ),
+        sampling_logprobs=tuple(
+            p if w else -9.0
+            for p, w in zip(masked.sampling_logprobs, masked.pg_weight, strict=True)
+        ),
+    )
+    over = denominators([masked])
+    loss, before = loss_and_gradient(policy, [masked], over)
+    other, after = loss_and_gradient(policy, [changed], over)
+    assert loss == other
+    assert torch.equal(before, after)
+    # The twin: with its weight the same change is seen.
+    trained = replace(changed, ce_weight=(*masked.ce_weight[:last], 1.0))
+    assert loss_and_gradient(policy, [trained], over)[0] != loss
+
+
+def test_documents_of_a_row_do_not_see_each_other() -> None:
+    document = torch.tensor([[0, 0, 1, 1, -1]])
+    seen = document_mask(document)[0].int().tolist()
+    assert seen == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [0, 0, 1, 0, 0],
+        [0, 0, 1, 1, 0],
+        [0, 0, 0, 0, 1],
+    ]
+
+
+def test_the_exact_brier_score_is_that_of_the_21_levels_at_the_slot() -> None:
+    policy = word_policy()
+    plain = sequences(policy, 2, 3, low=12)
+    batch = [
+        TrainingSequence(ids=s.ids, brier=(BrierSlot(position=5, target=float(n)),))
+        for n, s in enumerate(plain)
+    ]
+    expected = 0.0
+    ids = list(policy.level_ids() or ())
+    for number, sequence in enumerate(batch):
+        with torch.no_grad():
+            logits = policy.model(input_ids=torch.tensor([sequence.ids])).logits[0, 4]
+        probabilities = (logits[ids] / 1.3).softmax(-1).tolist()
+        expected += sum(p * (v - number) ** 2 for p, v in zip(probabilities, LEVELS, strict=True))
+    stats = trainer(policy, temperature=1.3, brier_coefficient=0.5).step(
+        batch, denominators=Denominators(brier=2.0), step_index=0
+    )
+    assert stats["brier_loss"] == pytest.approx(expected / 2, abs=1e-6)
+    assert stats["loss"] == pytest.approx(expected / 4, abs=1e-6)
+    assert stats["trained_tokens"] == 2
+
+
+def test_brier_slots_need_levels_of_one_token() -> None:
+    batch = [TrainingSequence(ids=(5, 6, 7), brier=(BrierSlot(position=2, target=1.0),))]
+    with pytest.raises(InputError, match="cuts the numerals"):
+        trainer(byte_policy()).step(batch, denominators=Denominators(brier=1.0), step_index=0)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_the_trainer_gives_sampled_tokens_the_log_probabilities_of_the_sampler(
+    temperature: float,
+) -> None:
+    policy = word_policy()
+    backend = HFBackend(policy.model)
+    sampling = Sampling(temperature=temperature, max_tokens=20)
+    requests = [
+        Request(ids=tuple(range(4, 8 + n)), session=str(n), noise=(n,), sampling=sampling)
+        for n in range(4)
+    ]
+
+    async def sample() -> list[TrainingSequence]:
+        completions = await asyncio.gather(*(backend.generate(request) for request in requests))
+        return [
+            TrainingSequence(
+                ids=request.ids + done.ids,
+                pg_weight=(0.0,) * len(request.ids) + (1.0,) * len(done.ids),
+                advantage=(1.0,) * (len(request.ids) + len(done.ids)),
+                sampling_logprobs=(0.0,) * len(request.ids) + done.logprobs,
+            )
+            for request, done in zip(requests, completions, strict=True)
+        ]
+
+    batch = asyncio.run(sample())
+    stats = trainer(policy, temperature=temperature).step(
+        batch, denominators=Denominators(pg=80.0), step_index=0
+    )
+    assert stats["log_ratio_abs"] < 1e-5
+    assert stats["ratio_max"] == pytest.approx(1.0, abs=1e-4)
+    assert stats["pg_loss"] == pytest.approx(-1.0, abs=1e-4)
+    assert 0 < stats["entropy"] < torch.tensor(float(len(policy.tokenizer))).log()
+
+
+def test_large_vocabularies_are_scored_in_chunks_with_the_same_gradient(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    policy = word_policy()
+    batch = sequences(policy, 6, 4)
+    over = denominators(batch)
+    loss, whole = loss_and_gradient(policy, batch, over, temperature=0.8)
+    monkeypatch.setattr("forethought.training.trainer._LOGITS_KEPT", 7 * len(policy.tokenizer))
+    again, chunked = loss_and_gradient(policy, batch, over, temperature=0.8)
+    assert again == pytest.approx(loss, abs=1e-6)
+    torch.testing.assert_close(chunked, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_bf16_autocast_is_close_and_leaves_the_weights_in_float32() -> None:
+    policy = word_policy()
+    batch = sequences(policy, 4, 6)
+    over = denominators(batch)
+    loss, _ = loss_and_gradient(policy, batch, over)
+    slots = [replace(s, brier=(BrierSlot(position=3, target=1.0),)) for s in batch]
+    maker = trainer(policy, bf16=True, brier_coefficient=1e-9)
+    stats = maker.step(slots, denominators=over, step_index=0)
+    assert stats["loss"] == pytest.approx(loss, abs=0.05)
+    assert policy.dtype == torch.float32
+
+
+def test_a_coefficient_scales_its_loss_alone() -> None:
+    policy = word_policy()
+    batch = sequences(policy, 4, 7)
+    over = denominators(batch)
+    none = loss_and_gradient(policy, batch, over, pg_coefficient=0.0)[0]
+    half = loss_and_gradient(policy, batch, over, ce_coefficient=0.0, pg_coefficient=0.5)[0]
+    both = loss_and_gradient(policy, batch, over, pg_coefficient=0.5)[0]
+    assert both == pytest.approx(none + half, abs=1e-5)
+
+
+def test_a_sequence_without_a_weight_costs_no_forward_pass() -> None:
+    policy = word_policy()
+    batch = sequences(policy, 3, 8)
+    silent = TrainingSequence(ids=batch[0].ids)
+    stats = trainer(policy).step([*batch, silent], denominators=denominators(batch), step_index=0)
+    assert stats["forwarded_tokens"] == sum(len(s.ids) for s in batch)
+    trained = sum(
+        bool(c or p) for s in batch for c, p in zip(s.ce_weight, s.pg_weight, strict=True)
+    )
+    assert stats["trained_tokens"] == trained
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("ce", "pg"), ("pg", "ce")])
+def test_a_loss_without_its_denominator_is_refused(name: str, wanted: str) -> None:
+    policy = word_policy()
+    with pytest.raises(InputError, match=rf"Denominators\.{name}"):
+        trainer(policy).step(
+            sequences(policy, 2),
+            denominators=Denominators(**{wanted: 1.0}),
+            step_index=0,
+        )
+
+
+def test_a_sequence_beyond_the_model_or_the_micro_batch_is_refused_by_name() -> None:
+    policy = word_policy()
+    long = TrainingSequence(ids=(5,) * 300, ce_weight=(0.0,) + (1.0,) * 299, source="t9/1")
+    with pytest.raises(InputError, match=r"t9/1.*300 tokens.*256"):
+        trainer(policy).step([long], denominators=Denominators(ce=1.0), step_index=0)
+    short = TrainingSequence(ids=(5,) * 90, ce_weight=(0.0,) + (1.0,) * 89, source="t9/2")
+    with pytest.raises(InputError, match=r"t9/2.*90 tokens"):
+        trainer(policy, micro_batch_tokens=80).step(
+            [short], denominators=Denominators(ce=1.0), step_index=0
+        )
+
+
+def copy_task(policy: Policy, step: int, weight: float = 1.0) -> list[TrainingSequence]:
+    """Six letters, a semicolon, the same six again; only the second half trains."""
+    rng = random.Random(step)
+    letters = policy.tokenizer.convert_tokens_to_ids(list("abcdefgh"))
+    mark = policy.tokenizer.convert_tokens_to_ids(";")
+    batch = []
+    for _ in range(16):
+        part = tuple(rng.choice(letters) for _ in range(6))
+        weights = (0.0,) * 7 + (weight,) * 6
+        batch.append(TrainingSequence(ids=(*part, mark, *part), ce_weight=weights, source="copy"))
+    return batch
+
+
+def learn(weight: float, steps: int = 30) -> list[float]:
+    policy = word_policy(0, ModelShape(hidden=32, layers=2, heads=2, ffn=64, max_positions=32))
+    maker = trainer(policy, OptimConfig(lr=1e-2, adamw_lr=1e-2), total_steps=steps)
+    losses = []
+    for step in range(steps):
+        batch = copy_task(policy, step, weight)
+        over = Denominators(ce=sum(sum(s.ce_weight) for s in batch))
+        losses.append(maker.step(batch, denominators=over, step_index=step)["ce_loss"])
+    return losses
+
+
+def test_the_loss_of_a_copy_task_falls() -> None:
+    losses = learn(1.0)
+    assert losses[-1] < 0.7 * losses[0], losses
+
+
+def test_its_twin_without_weights_stops_at_once() -> None:
+    with pytest.raises(GuardRail, match="without a trained token"):
+        learn(0.0)
