@@ -81,7 +81,9 @@ def _row(line: str, name: str, number: int) -> JsonRow:
     return row
 
 
-def need(row: Mapping[str, Any], key: str, kind: type | tuple[type, ...], where: str, line: int) -> Any:
+def need(
+    row: Mapping[str, Any], key: str, kind: type | tuple[type, ...], where: str, line: int
+) -> Any:
     """The value of `row[key]`, which must be an instance of `kind`.
 
     Raises:

@@ -104,14 +104,14 @@ class Turn:
     """One exchange: what the policy sampled and what the environment replied."""
 
     ids: tuple[int, ...]  # [n] sampled tokens, stop token included
-    logprobs: tuple[float, ...]  # [n] log-softmax(logits / temperature) at sampling; 0.0 where forced
+    logprobs: tuple[float, ...]  # [n] log-softmax(logits / temperature); 0.0 where forced
     text: str  # decode(ids)
     parsed: ParsedTurn
     token_spans: tuple[Span, ...]  # [n]
     observation: str  # the environment's bare text; "" after an answer
     observation_ids: tuple[int, ...]  # the wrapped observation as it was appended to the sequence
     tool_error: bool = False  # the call failed for the policy's reasons
-    level_probs: tuple[float, ...] | None = None  # [21] P(level | context), sums to 1; None = unscored
+    level_probs: tuple[float, ...] | None = None  # [21] P(level | context); None = unscored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

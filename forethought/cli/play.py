@@ -21,6 +21,7 @@ def run(args: argparse.Namespace) -> int:
     """Plays one episode on standard input and output."""
     from forethought.config import load_config
     from forethought.domains import make_domain
+    from forethought.envs.base import row_of
 
     config = load_config(CONFIGS[args.env])
     if args.model:
@@ -28,15 +29,11 @@ def run(args: argparse.Namespace) -> int:
     domain = make_domain(config)
     task = domain.tasks("val", args.seed + 1)[-1]
     env = domain.make_env()
-    first = env.reset(id=task.id, question=task.question, **_row(task))
+    first = env.reset(**row_of(task))
     print(f"question: {task.question}")
     print(first or "", end="")
     print("type a tool and its text (search employer banok), or: answer TEXT", file=sys.stderr)
     return _by_hand(env, task)
-
-
-def _row(task: Any) -> dict[str, Any]:
-    return {"kind": task.kind, "world_seed": task.world_seed, **task.columns}
 
 
 def _by_hand(env: Any, task: Any) -> int:

@@ -1,4 +1,4 @@
-"""`forethought prepare CONFIG --out RUN`: stage 0: trajectories, executed branches, measured labels, blocks."""
+"""`forethought prepare CONFIG --out RUN`: stage 0, from trajectories to blocks."""
 
 from __future__ import annotations
 

@@ -197,8 +197,8 @@ def tools_of(env: Any) -> dict[str, ToolCall]:
     Raises:
         InputError: the class breaks the contract.
     """
-    cls: type[object] = type(env)
-    return {name: _bound(env, spec) for name, spec in check_class(cls).items()}
+    specs = check_class(type(env))  # type: ignore[arg-type]  # mypy: classes are hashable
+    return {name: _bound(env, spec) for name, spec in specs.items()}
 
 
 def _bound(env: Any, spec: ToolSpec) -> ToolCall:

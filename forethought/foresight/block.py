@@ -27,6 +27,7 @@ from forethought.foresight.elements import (
     Scan,
     has_reserved,
     scan,
+    without_tags,
 )
 from forethought.foresight.headings import headings_text, read_thinking
 from forethought.types import Action, CharSpan, Foresight, ParsedTurn, Span
@@ -207,7 +208,8 @@ def _loose_text(
     problems: set[str] = set()
     for start, end, _ in found.gaps():
         for piece_start, piece in _pieces(found.text, start, end, answers):
-            if not piece.strip(" \t\r\n$.[]\\" if answers else None):
+            loose = without_tags(piece, _NAMES[style])
+            if not loose.strip(" \t\r\n$.[]\\" if answers else None):
                 continue
             if last is not None and piece_start >= last:
                 problems.add("text_after_action")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from bisect import bisect_left
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -18,6 +18,8 @@ from forethought.types import Action, Foresight
 
 _PERCENT = re.compile(r"((?:0|[1-9][0-9]{0,2})(?:\.[0-9]+)?)\s*(%?)")
 _OUTSIDE = re.compile(r"(?:-[0-9]+|[1-9][0-9]{2,})(?:\.[0-9]+)?\s*%?")
+_BOX = "\\boxed{"
+_BRACE = re.compile(r"\\boxed\{|\\.|[{}]", re.DOTALL)
 _ANSWER_LINE = re.compile(r"^[ \t]*(Answer:[ \t]*(.*?))[ \t]*$", re.MULTILINE)
 
 
@@ -79,6 +81,7 @@ def read_tool_call(text: str) -> Action | None:
     """
     try:
         call: Any = json.loads(text, object_pairs_hook=_no_repeats, parse_constant=_refuse)
+        json.dumps(call, ensure_ascii=False).encode()  # an escaped half of a pair is no character
     except (ValueError, RecursionError):
         return None
     if not isinstance(call, dict) or set(call) != {"name", "arguments"}:
@@ -120,38 +123,43 @@ class Statement:
 
 
 def statements(text: str) -> list[Statement]:
-    r"""All answers that a text states, in order. A box inside an "Answer:" line is part of it."""
-    found = [Statement(m.start(1), m.end(1), m[2]) for m in _ANSWER_LINE.finditer(text)]
-    for box in boxes(text):
-        for place, line in enumerate(found):
-            if line.start <= box.start < line.end and "\\boxed" not in text[line.start : box.start]:
-                found[place] = Statement(line.start, max(line.end, box.end), box.text)
-                break
+    r"""All answers that a text states, in order, without overlap.
+
+    The first box inside an "Answer:" line is that line's answer; a line inside a box is none.
+    """
+    all_boxes = boxes(text)
+    starts = [box.start for box in all_boxes]
+    found: list[Statement] = []
+    used: set[int] = set()
+    for line in _ANSWER_LINE.finditer(text):
+        start, end = line.span(1)
+        place = bisect_left(starts, start)
+        if place and all_boxes[place - 1].end > start:
+            continue
+        if place < len(starts) and starts[place] < end:
+            used.add(starts[place])
+            found.append(Statement(start, all_boxes[place].end, all_boxes[place].text))
         else:
-            found.append(box)
+            found.append(Statement(start, end, line[2]))
+    found += [box for box in all_boxes if box.start not in used]
     return sorted(found, key=lambda statement: statement.start)
 
 
-def boxes(text: str) -> Iterator[Statement]:
-    r"""The complete `\boxed{...}` of a text in order, with balanced braces; outermost ones only."""
-    at = 0
-    while (start := text.find("\\boxed{", at)) >= 0:
-        at = start + len("\\boxed{")
-        end = _closing_brace(text, at)
-        if end is not None:
-            yield Statement(start, end + 1, text[at:end].strip())
-            at = end + 1
+def boxes(text: str) -> list[Statement]:
+    r"""The complete `\boxed{...}` of a text in order, with balanced braces; outermost ones only.
 
-
-def _closing_brace(text: str, at: int) -> int | None:
-    r"""Index of the brace that closes the one before `at`; `\{` and `\}` are not braces."""
-    depth = 1
-    while at < len(text):
-        if text[at] == "\\":
-            at += 2
-            continue
-        depth += {"{": 1, "}": -1}.get(text[at], 0)
-        if depth == 0:
-            return at
-        at += 1
-    return None
+    `\{` and `\}` are not braces. One pass, however many boxes were begun and never closed.
+    """
+    found: list[Statement] = []
+    open_braces: list[tuple[int, bool]] = []  # (index behind the brace, is it a box?)
+    for piece in _BRACE.finditer(text):
+        if piece[0].endswith("{") and piece[0] != "\\{":
+            open_braces.append((piece.end(), len(piece[0]) > 1))
+        elif piece[0] == "}" and open_braces:
+            inner, is_box = open_braces.pop()
+            if is_box:
+                start = inner - len(_BOX)
+                while found and found[-1].start > start:
+                    found.pop()  # it lies inside this one
+                found.append(Statement(start, piece.end(), text[inner : piece.start()].strip()))
+    return found

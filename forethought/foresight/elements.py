@@ -107,15 +107,13 @@ def _element(found: Scan, tags: Sequence[_Tag], index: int) -> int:
         _append(found, opening, stop, stop, closed=False)
         return after
     inside = tags[index + 1 : close]
+    opened: set[str] = set()
     for tag in inside:
-        found.problems.add("stray_tag" if tag.closing and not _opened(inside, tag) else "nested")
+        found.problems.add("stray_tag" if tag.closing and tag.name not in opened else "nested")
+        opened.add(tag.name)
     found.inner_actions += sum(t.name in ACTION_NAMES and not t.closing for t in inside)
     _append(found, opening, tags[close].start, tags[close].end, closed=True)
     return close + 1
-
-
-def _opened(inside: Sequence[_Tag], closing: _Tag) -> bool:
-    return any(t.name == closing.name and not t.closing and t.start < closing.start for t in inside)
 
 
 def _closing(tags: Sequence[_Tag], index: int) -> int | None:
@@ -169,6 +167,11 @@ def _variant(names: Sequence[str]) -> re.Pattern[str]:
     return re.compile(
         rf"(?!<(?-i:/?(?:{exact}))>)<\s*/?\s*(?:{exact})(?:\s[^<>]*|/\s*)?>", re.IGNORECASE
     )
+
+
+def without_tags(text: str, names: Sequence[str]) -> str:
+    """The text without well-spelled tags: those are counted as tags, not as text."""
+    return re.sub(rf"</?(?:{'|'.join(names)})>", "", text)
 
 
 def has_reserved(text: str, names: Sequence[str]) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from forethought.envs.base import call_tool, fork, snapshot
+from forethought.envs.base import call_tool, fork, row_of, snapshot
 from forethought.errors import GuardRail
 from forethought.rewards.terms import RewardConfig, judge_rollout
 from forethought.rollout.backend import Backend
@@ -126,14 +126,7 @@ def _starts(point: BranchPoint, copies: int, student: Student) -> list[Start]:
 def _replay(point: BranchPoint, student: Student) -> Any:
     """A snapshot of the environment after the actions of the history."""
     env = student.make_env()
-    task = point.rollout.task
-    env.reset(
-        id=task.id,
-        question=task.question,
-        kind=task.kind,
-        world_seed=task.world_seed,
-        **task.columns,
-    )
+    env.reset(**row_of(point.rollout.task))
     for turn in point.history:
         if turn.parsed.action is not None and turn.parsed.action.kind != "answer":
             call_tool(env, turn.parsed.action.kind, turn.parsed.action.text)

@@ -33,12 +33,13 @@ CODES: dict[str, str] = {
 """Reasons of rejection, in the order in which they are given."""
 ROUGE_LIMIT = 0.3
 """Blocks below this ROUGE-L F-measure (Lin 2004) with every coming observation pass."""
-RUN_LIMIT, RUN_LEAST = 8, 3
-"""A copy is half of an observation in a row: at least 3 words, and never more than 8."""
+RUN_LIMIT, RUN_LEAST = 8, 4
+"""A copy is half of a sentence in a row: at least 4 words, and never more than 8."""
 
 _CAPITAL = re.compile(r"[A-Z\u00c0-\u00de][\w'\u2019-]*")
 _NUMBER = re.compile(r"(?<![\w.,-])\d[\d,]*(?:\.\d+)?(?![\w-])(?!\.\d)")
-_SENTENCE_END = re.compile(r"(?:^|[.!?:;\n(]|--)[\s\"'*#>-]*$")
+_SENTENCE_END = re.compile(r"(?:^|[.!?:;\n(]|--)[\s*#>-]*$")
+_SENTENCES = re.compile(r"[.!?;\n]+")
 _COMMON_TEXT = """
 a an and are as at but by can could did do does first for from had has have he her here his how
 however i if in into is it its later many may might more most new no not of on one or other our
@@ -209,7 +210,10 @@ def _pairs(run: list[str]) -> list[str]:
 
 
 def _sentence_heads(text: str) -> set[str]:
-    """Capitalised words that only ever stand at the start of a sentence, an item or a line."""
+    """Capitalised words that only ever stand at the start of a sentence, an item or a line.
+
+    A word behind a quotation mark is taken for a title, not for a start.
+    """
     only: dict[str, bool] = {}
     for found in _CAPITAL.finditer(text):
         before = text[max(0, found.start() - 12) : found.start()]
@@ -244,8 +248,13 @@ def _retells(block: Foresight, state: str, observation: str) -> bool:
     shared = lcs_length(told, [token for token in theirs if token not in innocent])
     if 2 * shared / (len(mine) + len(theirs)) >= ROUGE_LIMIT:
         return True
-    run = min(RUN_LIMIT, max(RUN_LEAST, -(-len(theirs) // 2)))
-    return bool((_runs(mine, run) & _runs(theirs, run)) - _runs(normalise(state), run))
+    known = normalise(state)
+    return any(_copies(mine, known, normalise(s)) for s in _SENTENCES.split(observation))
+
+
+def _copies(mine: Sequence[str], known: Sequence[str], sentence: Sequence[str]) -> bool:
+    run = min(RUN_LIMIT, max(RUN_LEAST, -(-len(sentence) // 2)))
+    return bool((_runs(mine, run) & _runs(sentence, run)) - _runs(known, run))
 
 
 def _runs(tokens: Sequence[str], size: int) -> set[tuple[str, ...]]:

@@ -158,7 +158,7 @@ def _route_at(links: list[_Link], step: int) -> str:
 def _open_links(facts: QuestionFacts, links: list[_Link], step: int) -> int:
     """Links that the route of this turn still needs before an answer stands on a page."""
     route = _route_at(links, step)
-    length = dict((letter, len(relations)) for letter, relations in facts.routes).get(route, 0)
+    length = {letter: len(relations) for letter, relations in facts.routes}.get(route, 0)
     done = sum(link.route == route and link.page is not None for link in links[:step])
     return length - done
 

@@ -26,6 +26,7 @@ _PREFIX_BASE = {"x": 16, "b": 2, "o": 8}
 _UNIT = re.compile(
     r"(?P<number>.*[\d})\]])(?P<gap>\s*)(?P<unit>[A-Za-z]+(?:[ /*^.]+[A-Za-z0-9]+)*)", re.DOTALL
 )
+_POWER = re.compile(r"\*\*\s*(\d+)")
 _DEGREE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\u00b0")
 _POWER_WORDS = {"square": "2", "sq": "2", "cubic": "3"}
 _ONE_LETTER_UNITS = frozenset("mgslLhKNJWVAC")
@@ -38,7 +39,7 @@ _UNIT_WORDS = {
 }  # fmt: skip
 # What could keep a computer algebra system busy for long.
 _SLOW = re.compile(
-    r"\\(?:sum|prod|int|iint|oint|lim|binom)\b"
+    r"\\(?:sum|prod|int|iint|oint|lim|binom)(?![A-Za-z])"
     r"|\^\s*\{?\s*\(?\s*-?\d{4,}"  # a large exponent
     r"|[A-Za-z)\]}]\s*\^\s*\{?\s*\(?\s*-?\d{3}"  # of something that may be expanded
     r"|\^[^^]{0,12}\^\s*\{?\s*(?:\d{2,}|[5-9])"  # a tower
@@ -81,8 +82,8 @@ def equal(mine: str, gold: str) -> Equality:
 
 
 def _bare(text: str) -> str:
-    """Without the dollars or brackets of a formula around it, and the full stop behind it."""
-    text = text.strip().rstrip(".").strip()
+    """Without the dollars or brackets of a formula around it; powers as in LaTeX."""
+    text = _POWER.sub(r"^{\1}", text.strip()).replace("**", "^").rstrip(".").strip()
     for left, right in (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]")):
         inside = text[len(left) : len(text) - len(right)]
         wrapped = text.startswith(left) and text.endswith(right) and len(text) > len(left + right)

@@ -86,10 +86,8 @@ class Pipeline:
     ) -> Policy:
         """Runs a stage and its evaluation, or reads the saved model of a finished one."""
         name = context.eval_name(stage)
-        if self.ledger.is_done(name):
-            policy = self.load(context, stage)
-        else:
-            policy = self._timed(name, work)
+        done = self.ledger.is_done(name)
+        policy = self.load(context, stage) if done else self._timed(name, work)
         if evaluate and not self.ledger.is_done(f"eval-{name}"):
             summaries = self._timed(f"eval-{name}", lambda: evaluate_stage(context, policy, stage))
             self.ledger.state["stages"] += [

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from forethought.errors import GuardRail
 from forethought.hindsight.branch import BranchPoint, alternatives, normalised
 from forethought.hindsight.records import Branch, Labelled, labelled_to_row, read_labelled
 from forethought.hindsight.steps import step_rows
@@ -23,7 +24,13 @@ from forethought.training.policy import Policy
 
 
 def run(context: Context, policy: Policy) -> list[Labelled]:
-    """Collects, branches, labels and writes the corpus; returns the labelled trajectories."""
+    """Collects, branches, labels and writes the corpus; returns the labelled trajectories.
+
+    A trajectory with a block that a leak filter rejects stays in steps.jsonl and trains nothing.
+
+    Raises:
+        GuardRail: the filters reject everything, or too many continuations are lost.
+    """
     folder = context.stage_dir("prepare")
     done = folder / "report.json"
     if context.resume and done.is_file():
@@ -37,10 +44,14 @@ def run(context: Context, policy: Policy) -> list[Labelled]:
         Labelled(trajectory=t, labels=mine, branches=tuple(branches.get(number, ())))
         for number, (t, mine) in enumerate(zip(trajectories, labels, strict=True))
     ]
-    write_jsonl(folder / "trajectories.jsonl", (labelled_to_row(item) for item in items))
     rows = step_rows(items, context.domain.writer, context.domain.entities())
     write_jsonl(folder / "steps.jsonl", rows)
     report = _report(items, rows)
+    leaky = {row["task_id"] for row in rows if any(row["filters"].values())}
+    items = [item for item in items if item.trajectory.task.id not in leaky]
+    if not items:
+        raise GuardRail(f"the leak filters rejected every trajectory ({report['rejected_by']})")
+    write_jsonl(folder / "trajectories.jsonl", (labelled_to_row(item) for item in items))
     write_json(done, report)
     say(
         f"prepare: {report['trajectories']} trajectories ({report['success']:.0%} succeed), "

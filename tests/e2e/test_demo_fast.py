@@ -37,7 +37,7 @@ def test_the_summary_is_marked_as_a_smoke_and_names_the_dose(run: Path) -> None:
 def test_the_page_stands_alone_and_says_that_it_is_a_smoke(run: Path) -> None:
     page = (run / "page.html").read_text()
     assert "smoke" in page.lower()
-    assert "src=\"http" not in page and "href=\"http" not in page
+    assert 'src="http' not in page and 'href="http' not in page
 
 
 def test_every_step_record_has_a_measured_label_and_three_placebos(run: Path) -> None:

@@ -1,0 +1,46 @@
+"""`forethought report PATH...`: tables of runs; with --check, quoted figures that drifted."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+HELP = "tables of runs and evaluations; --check README.md compares quoted figures"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="runs, evaluations or records")
+    parser.add_argument("--check", metavar="README", help="exit 1 if a quoted figure has drifted")
+    parser.add_argument("--json", action="store_true", help="print the summaries as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the tables, or the figures that drifted."""
+    from forethought.errors import InputError
+    from forethought.report.page import build_page
+    from forethought.report.tables import drifted, print_run, print_summary, read_json
+
+    if not args.paths and not args.check:
+        raise InputError(
+            "report", got="no path", expected="a run or an evaluation", next_step="name a folder"
+        )
+    for text in args.paths:
+        path = Path(text)
+        is_run = (path / "resolved.json").is_file()
+        if args.json:
+            print(json.dumps(read_json(path / "summary.json")))
+        elif is_run:
+            build_page(path)
+            print_run(path)
+        else:
+            print_summary(read_json(path / "summary.json"))
+    if args.check is None:
+        return 0
+    readme = Path(args.check)
+    problems = drifted(readme, readme.parent)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0

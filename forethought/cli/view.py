@@ -1,0 +1,39 @@
+"""`forethought view RUN`: ten sampled episodes of an evaluation, turn by turn."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "ten sampled episodes of an evaluation, turn by turn"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument("run", help="folder of a run, or of one evaluation")
+    parser.add_argument("--eval", default="rl", help="which evaluation of the run (default: rl)")
+    parser.add_argument("--num", type=int, default=10, help="how many episodes (default 10)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints evenly spaced episodes."""
+    from forethought.runlog import RunPaths, read_episodes
+
+    folder = Path(args.run)
+    if not (folder / "episodes.jsonl").is_file():
+        folder = RunPaths(folder).eval_dir(args.eval)
+    episodes = read_episodes(folder / "episodes.jsonl")
+    step = max(1, len(episodes) // max(args.num, 1))
+    for episode in episodes[::step][: args.num]:
+        verdict = {1: "won", 0: "lost", None: "no verdict"}[episode.success]
+        print(f"\n{episode.task_id}/{episode.rollout}  {verdict}  ({episode.stop_reason})")
+        print(f"  {episode.question}")
+        for turn in episode.turns:
+            q = "" if turn.q_expected is None else f"  [expected q {turn.q_expected:.2f}]"
+            print(f"  > {turn.text}{q}")
+            if turn.problems:
+                print(f"    problems: {', '.join(turn.problems)}")
+            if turn.observation:
+                print(f"  < {turn.observation}")
+        print(f"  answer {episode.answer!r}, right: {', '.join(episode.answers)}")
+    return 0

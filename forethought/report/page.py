@@ -1,0 +1,143 @@
+"""The page of a run: one static file, written from the files of the run and nothing else.
+
+It is written again after each stage, so it exists from the first minute; what is not there yet is
+shown as pending. No network, no script, no external font.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment
+
+from forethought.jsonl import read_jsonl, write_text_atomic
+from forethought.report.figures import curve, reliability
+from forethought.report.tables import HEADLINE, cell_text, evaluations, read_json
+from forethought.runlog import RunPaths
+from forethought.types import JsonRow
+
+EPISODES_SHOWN = 10
+CURVES = {
+    "base": (("ce_loss", "cross-entropy"),),
+    "midtrain": (("ce_loss", "cross-entropy"),),
+    "sft": (("ce_loss", "cross-entropy"),),
+    "rl": (("reward", "reward"), ("q_mean", "mean stated q"), ("format_ok", "format")),
+}
+STAGES = ("base", "prepare", "midtrain", "sft", "rl")
+
+
+def build_page(run: str | Path) -> Path:
+    """Writes RUN/page.html; returns its path."""
+    paths = RunPaths(run)
+    config = read_json(paths.resolved)
+    rows = evaluations(paths.root)
+    summary = read_json(paths.summary) if paths.summary.is_file() else {}
+    state = read_json(paths.state) if paths.state.is_file() else {"done": [], "cpu_s": {}}
+    text = _template().render(
+        name=config["name"],
+        seed=config["seed"],
+        smoke=config["smoke"],
+        command=_command(paths),
+        stages=[(stage, stage in state["done"]) for stage in STAGES],
+        columns=HEADLINE,
+        table=[_table_row(name, row) for name, row in rows],
+        notes=[_notes(name, row) for name, row in rows if _notes(name, row)],
+        comparisons=summary.get("comparisons", []),
+        dose=summary.get("dose") or state.get("dose"),
+        cpu=sorted(state["cpu_s"].items()),
+        cpu_total=sum(state["cpu_s"].values()) / 60,
+        curves=_curves(paths.root),
+        diagrams=[_diagram(paths, name) for name, _ in rows if "-" not in name],
+        episodes=_episodes(paths, [name for name, _ in rows]),
+    )
+    write_text_atomic(paths.page, text)
+    return paths.page
+
+
+def _template() -> Any:
+    source = resources.files("forethought") / "report" / "templates" / "page.html.j2"
+    return Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+        source.read_text(encoding="utf-8")
+    )
+
+
+def _command(paths: RunPaths) -> str:
+    return str(read_json(paths.env).get("command", "")) if paths.env.is_file() else ""
+
+
+def _table_row(name: str, summary: JsonRow) -> JsonRow:
+    return {
+        "name": name,
+        "n": summary["num_rollouts"] - summary["num_failed"],
+        "cells": [cell_text(summary["metrics"].get(key)) for key in HEADLINE],
+    }
+
+
+def _notes(name: str, summary: JsonRow) -> str:
+    """Floor, ceiling and trivial estimate of the first turn, in one line."""
+    beside = summary.get("beside") or {}
+    parts: list[str] = []
+    if (floor := beside.get("ece_floor_expected.first")) is not None:
+        parts.append(f"ECE of a perfect forecaster at this n {floor:.3f}")
+    trivial = beside.get("trivial.first") or {}
+    if trivial.get("auroc") is not None:
+        parts.append(
+            f"trivial estimate AUROC {trivial['auroc']:.3f}, "
+            f"Brier skill {trivial['brier_skill']:.3f}"
+        )
+    oracle = beside.get("oracle.first") or {}
+    if oracle.get("auroc") is not None:
+        parts.append(f"oracle of the start state AUROC {oracle['auroc']:.3f}")
+    return f"{name}: {'; '.join(parts)}" if parts else ""
+
+
+def _curves(root: Path) -> list[str]:
+    found: list[str] = []
+    for folder in [root, *sorted(path for path in root.iterdir() if (path / "sft").is_dir())]:
+        arm = "" if folder == root else f"{folder.name} "
+        for stage, series in CURVES.items():
+            file = folder / stage / "metrics.jsonl"
+            if not file.is_file():
+                continue
+            rows = [json.loads(line) for line in file.read_text("utf-8").splitlines() if line]
+            for key, label in series:
+                found.append(curve(f"{arm}{stage}: {label}", _smooth(rows, key), label))
+    return [figure for figure in found if figure]
+
+
+def _smooth(rows: Sequence[JsonRow], key: str, points: int = 80) -> list[float | None]:
+    """Means of consecutive steps, at most `points` of them."""
+    values = [row[key] for row in rows if row.get(key) is not None]
+    width = max(1, len(values) // points)
+    return [
+        sum(values[i : i + width]) / len(values[i : i + width])
+        for i in range(0, len(values), width)
+    ]
+
+
+def _rows(paths: RunPaths, name: str) -> list[JsonRow]:
+    file = paths.eval_dir(name) / "episodes.jsonl"
+    return [row for _, row in read_jsonl(file)] if file.is_file() else []
+
+
+def _diagram(paths: RunPaths, name: str) -> str:
+    pairs = [
+        (row["turns"][0]["q_expected"], float(row["success"]))
+        for row in _rows(paths, name)
+        if row["error"] is None and row["turns"] and row["turns"][0].get("q_expected") is not None
+    ]
+    return reliability(f"{name}, first turn", pairs)
+
+
+def _episodes(paths: RunPaths, names: Sequence[str]) -> list[JsonRow]:
+    """Ten evenly spaced episodes of the last full evaluation that writes blocks."""
+    for name in ("rl", "sft", "midtrain", "base"):
+        if name in names:
+            rows = _rows(paths, name)
+            step = max(1, len(rows) // EPISODES_SHOWN)
+            return [{**row, "eval": name} for row in rows[::step][:EPISODES_SHOWN]]
+    return []

@@ -1,0 +1,173 @@
+"""Tables for the terminal, and the check of figures quoted in a README. Reads files only."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from forethought.errors import InputError
+from forethought.runlog import RunPaths
+from forethought.types import JsonRow
+
+HEADLINE = (
+    "success",
+    "format_ok",
+    "auroc_expected.first",
+    "brier_skill_expected.first",
+    "ece_expected.first",
+    "keyword_lift",
+)
+"""What the tables show of a summary."""
+
+_QUOTE = re.compile(r"<!-- record: (?P<file>\S+) (?P<key>\S+) -->\s*\**(?P<value>[-+]?[\d.]+)")
+
+
+def read_json(path: Path) -> JsonRow:
+    """A JSON document.
+
+    Raises:
+        InputError: the file is absent or no JSON object.
+    """
+    if not path.is_file():
+        raise InputError(
+            str(path), got="no such file", expected="a JSON document", next_step="check the path"
+        )
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(
+            str(path),
+            got=f"text that is not JSON ({error})",
+            expected="a JSON document",
+            next_step="write the file again",
+        ) from error
+    if not isinstance(value, dict):
+        raise InputError(
+            str(path),
+            got=f"a JSON {type(value).__name__}",
+            expected="a JSON object",
+            next_step="check that this is the summary of a run or an evaluation",
+        )
+    return value
+
+
+def cell_text(cell: Any) -> str:
+    """A metric with its interval, such as `0.48 [0.43, 0.53]`; `-` where it is undefined."""
+    if not cell or cell.get("value") is None:
+        return "-"
+    text = f"{cell['value']:.3f}"
+    if cell.get("lo") is None:
+        return text
+    return f"{text} [{cell['lo']:.3f}, {cell['hi']:.3f}]"
+
+
+def evaluations(run: Path) -> list[tuple[str, JsonRow]]:
+    """Name and summary of every finished evaluation of a run, in the order they were made."""
+    folder = run / "evals"
+    files = list(folder.glob("*/summary.json")) if folder.is_dir() else []
+    ordered = sorted(files, key=lambda file: (file.stat().st_mtime_ns, file.parent.name))
+    return [(file.parent.name, read_json(file)) for file in ordered]
+
+
+def summary_table(rows: Sequence[tuple[str, JsonRow]], title: str) -> Table:
+    """One line an evaluation."""
+    table = Table(title=title)
+    for column in ("evaluation", "n", *HEADLINE):
+        table.add_column(column)
+    for name, summary in rows:
+        metrics = summary["metrics"]
+        cells = [cell_text(metrics.get(key)) for key in HEADLINE]
+        table.add_row(name, str(summary["num_rollouts"] - summary["num_failed"]), *cells)
+    return table
+
+
+def _console() -> Console:
+    """Wide enough for one line a row where the output is no terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=180)
+
+
+def print_summary(summary: JsonRow) -> None:
+    """One summary on standard output, a metric a line."""
+    console = _console()
+    console.print(
+        f"{summary['num_rollouts']} rollouts of {summary['num_tasks']} tasks, "
+        f"{summary['num_failed']} lost, split {summary['split']}, seed {summary['seed']}"
+        + ("  (smoke)" if summary["smoke"] else "")
+    )
+    for name, cell in summary["metrics"].items():
+        if cell["value"] is not None:
+            console.print(f"{name:28s} {cell_text(cell)}  n={cell['n']}")
+
+
+def print_run(run: str | Path) -> None:
+    """The evaluations and comparisons of a run on standard output."""
+    root = Path(run)
+    console = _console()
+    console.print(summary_table(evaluations(root), str(root)))
+    file = RunPaths(root).summary
+    if not file.is_file():
+        return
+    summary = read_json(file)
+    table = Table(title="paired differences (a - b, same tasks, same noise)")
+    for column in ("a", "b", "metric", "difference", "p"):
+        table.add_column(column)
+    for row in summary["comparisons"]:
+        text = f"{row['diff']:+.3f} [{row['lo']:+.3f}, {row['hi']:+.3f}]"
+        table.add_row(row["a"], row["b"], row["metric"], text, f"{row['p']:.3f}")
+    console.print(table)
+    if summary.get("dose"):
+        console.print(f"block tokens trained (dose): {json.dumps(summary['dose'])}")
+    total = sum(summary["cpu_s"].values())
+    console.print(f"CPU {total / 60:.1f} min, peak memory {summary['peak_rss_mb']:.0f} MB")
+    console.print(f"page: {root / 'page.html'}")
+
+
+def drifted(readme: Path, root: Path) -> list[str]:
+    """Figures of a README that differ from the record they name, as messages.
+
+    A figure is written as `<!-- record: records/NAME/summary.json metrics.success.value -->0.48`
+    and is compared with as many decimals as it shows.
+
+    Raises:
+        InputError: the README or a record is absent.
+    """
+    if not readme.is_file():
+        raise InputError(
+            str(readme), got="no such file", expected="a README", next_step="check the path"
+        )
+    problems: list[str] = []
+    for found in _QUOTE.finditer(readme.read_text(encoding="utf-8")):
+        value: Any = read_json(root / found["file"])
+        for part in _parts(found["key"], value):
+            value = value[int(part)] if isinstance(value, list) else value.get(part)
+            if value is None:
+                break
+        decimals = len(found["value"].partition(".")[2])
+        quoted = found["value"].lstrip("+")
+        if not isinstance(value, int | float) or f"{value:.{decimals}f}" != quoted:
+            problems.append(f"{found['file']} {found['key']}: README {quoted}, record {value}")
+    return problems
+
+
+def _parts(key: str, value: Any) -> list[str]:
+    """The path of a key; names of metrics hold dots, so the longest known name wins."""
+    parts: list[str] = []
+    rest = key
+    while rest:
+        names = sorted(value, key=len, reverse=True) if isinstance(value, dict) else []
+        known = next((n for n in names if rest == n or rest.startswith(n + ".")), None)
+        name = known if known is not None else rest.partition(".")[0]
+        parts.append(name)
+        rest = rest[len(name) + 1 :]
+        if isinstance(value, dict):
+            value = value.get(name)
+        elif isinstance(value, list) and name.isdigit():
+            value = value[int(name)]
+    return parts

@@ -1,0 +1,135 @@
+"""From episodes to summary.json: every metric with its interval, by step, floors beside it.
+
+The summary is a function of the episodes alone, so anybody can compute it again from
+episodes.jsonl. Metrics and their definitions: docs/metrics.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from forethought.stats.bootstrap import Interval, interval, task_counts
+from forethought.stats.floors import ece_floor, trivial_estimate
+from forethought.stats.metrics import FORECAST_METRICS
+from forethought.stats.rows import columns, q_of, task_ids, valid_episodes
+from forethought.types import Episode, JsonRow
+
+SCHEMA = "forethought.summary/1"
+
+
+def summarise(
+    episodes: Sequence[Episode],
+    *,
+    seed: int,
+    split: str,
+    smoke: bool = False,
+    model_sha256: str = "",
+    data_sha256: str = "",
+    resamples: int = 2000,
+) -> JsonRow:
+    """The summary of a file of episodes.
+
+    Args:
+        episodes: all of the file, failed rollouts included (they are counted and left out).
+        seed: of the evaluation, and of the resampling.
+        split: which tasks these were.
+        smoke: too small for conclusions; carried on.
+        model_sha256: hash of the weights.
+        data_sha256: hash of the tasks.
+        resamples: bootstrap draws.
+    """
+    valid = valid_episodes(episodes)
+    tasks = task_ids(episodes)
+    counts = task_counts(len(tasks), resamples, seed)
+    one = np.ones((1, len(tasks)))
+    metrics: dict[str, Any] = {}
+    for name, column in columns(episodes, tasks).items():
+        if column.n == 0:
+            metrics[name] = _cell(Interval(value=None, lo=None, hi=None, n=0))
+            continue
+        point = float(column.value(one)[0])
+        metrics[name] = _cell(interval(point, column.value(counts), column.n))
+    return {
+        "schema": SCHEMA,
+        "num_tasks": len({episode.task_id for episode in episodes}),
+        "num_rollouts": len(episodes),
+        "num_failed": len(episodes) - len(valid),
+        "seed": seed,
+        "split": split,
+        "smoke": smoke,
+        "model_sha256": model_sha256,
+        "data_sha256": data_sha256,
+        "metrics": metrics,
+        "beside": _beside(valid, seed),
+        "by_step": _by_step(valid),
+        "groups": _groups(valid),
+    }
+
+
+def _cell(found: Interval) -> JsonRow:
+    return {"value": found.value, "lo": found.lo, "hi": found.hi, "n": found.n}
+
+
+def _beside(valid: Sequence[Episode], seed: int) -> JsonRow:
+    """Floors, ceilings and trivial estimates of the first turn.
+
+    `oracle`: the exact success probability of the state scored as if it were the q: what a policy
+    could reach that knows the law but not yet its own plan.
+    """
+    beside: JsonRow = {"trivial.first": trivial_estimate(valid, seed=seed)}
+    for source in ("", "_expected"):
+        q = [value for e in valid if e.turns and (value := q_of(e.turns[0], source)) is not None]
+        beside[f"ece_floor{source}.first"] = ece_floor(np.array(q, dtype=np.float64), seed=seed)
+    pairs = [
+        (p, float(e.success or 0))
+        for e in valid
+        if e.turns and (p := e.turns[0].oracle_p) is not None
+    ]
+    beside["oracle.first"] = _scores(pairs) if pairs else None
+    return beside
+
+
+def _scores(pairs: Sequence[tuple[float, float]]) -> JsonRow:
+    q = np.array([value for value, _ in pairs])
+    y = np.array([outcome for _, outcome in pairs])
+    one = np.ones((1, len(q)))
+    values = {name: float(metric(q, y, one)[0]) for name, metric in FORECAST_METRICS.items()}
+    return {name: value if np.isfinite(value) else None for name, value in values.items()}
+
+
+def _by_step(valid: Sequence[Episode]) -> list[JsonRow]:
+    """One row for each turn number that any episode reached."""
+    rows: list[JsonRow] = []
+    for step in range(max((len(episode.turns) for episode in valid), default=0)):
+        there = [episode for episode in valid if len(episode.turns) > step]
+        row: JsonRow = {
+            "step": step,
+            "n": len(there),
+            "success": float(np.mean([episode.success or 0 for episode in there])),
+        }
+        for source in ("", "_expected"):
+            pairs = [
+                (q, float(e.success or 0))
+                for e in there
+                if (q := q_of(e.turns[step], source)) is not None
+            ]
+            row[f"n_q{source}"] = len(pairs)
+            if pairs:
+                row |= {f"{name}{source}": value for name, value in _scores(pairs).items()}
+        rows.append(row)
+    return rows
+
+
+def _groups(valid: Sequence[Episode]) -> JsonRow:
+    """Success by how the episode ended."""
+    groups: JsonRow = {}
+    for reason in sorted({episode.stop_reason.value for episode in valid}):
+        there = [episode for episode in valid if episode.stop_reason.value == reason]
+        groups[f"stop_reason={reason}"] = {
+            "n": len(there),
+            "success": float(np.mean([episode.success or 0 for episode in there])),
+        }
+    return groups

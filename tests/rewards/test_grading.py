@@ -1,0 +1,108 @@
+"""Laws of the one grader."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forethought.errors import InputError
+from forethought.rewards.grading import grade, squad_normalise, token_f1
+from forethought.rewards.maths import equal
+
+CASES = json.loads((Path(__file__).parents[1] / "cases/grading.json").read_text("utf-8"))
+TEXT = st.text("abc the.,!", max_size=12)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
+def test_case(case):
+    verdict = grade(case["kind"], case["prediction"], case["answers"])
+    assert verdict.correct is case["expected"]
+    for field in ("extracted", "method"):
+        if field in case:
+            assert getattr(verdict, field) == case[field]
+    if "f1" in case:
+        assert verdict.f1 == pytest.approx(case["f1"])
+
+
+def test_normalisation_is_that_of_squad():
+    assert squad_normalise("The  (Great) Gatsby, an a-b!") == "great gatsby ab"
+
+
+@given(TEXT, TEXT)
+def test_f1_is_symmetric_and_one_exactly_for_equal_bags(left, right):
+    value = token_f1(left, right)
+    assert 0 <= value <= 1 and value == pytest.approx(token_f1(right, left))
+    if grade("qa", left, [right]).correct:
+        assert value == 1.0
+
+
+@given(TEXT, st.lists(TEXT, min_size=1, max_size=3))
+def test_more_aliases_never_hurt(prediction, aliases):
+    alone = grade("qa", prediction, aliases[:1])
+    together = grade("qa", prediction, aliases)
+    assert together.correct >= alone.correct
+    assert (together.f1 or 0) >= (alone.f1 or 0)
+
+
+def test_only_the_maths_grader_leaves_out_f1():
+    assert grade("maths", "1", ["1"]).f1 is None and grade("qa", "1", ["1"]).f1 == 1.0
+
+
+def test_an_answer_that_is_given_needs_no_box():
+    prose = "the whole of it is 42"
+    assert grade("maths", prose, ["42"]).extracted is None
+    assert grade("maths", prose, [prose], is_answer=True).correct
+    assert grade("maths", "42", ["42"], is_answer=True).method == "given"
+
+
+@pytest.mark.parametrize(("kind", "answers"), [("code", ["x"]), ("qa", []), ("maths", [])])
+def test_an_unknown_kind_or_no_answers_is_the_users_mistake(kind, answers):
+    with pytest.raises(InputError):
+        grade(kind, "x", answers)
+
+
+def test_maths_works_outside_the_main_thread():
+    found: list[bool] = []
+    thread = threading.Thread(
+        target=lambda: found.append(grade("maths", "\\boxed{\\frac12}", ["0.5"]).correct)
+    )
+    thread.start()
+    thread.join(timeout=30)
+    assert found == [True]
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "9^{9^{9^{9}}}", "9**9**9**9", "10^{10^{10}}", "100000!", "((5!)!)!", "(1000!)!",
+        "\\binom{100000}{50000}", "\\sum_{k=1}^{10^9} k", "(x+1)^{500}", "2^{99999999}",
+        "1e99999999", "(" * 200 + "1" + ")" * 200, "x+" * 300 + "1",
+        "\\frac{1}{" * 60 + "2" + "}" * 60,
+        "9" * 5000, "x^{x^{x^{x^{9}}}}", "\\int_0^1 x^x dx", "\\prod_{n=1}^{100000} n",
+    ],
+)  # fmt: skip
+def test_expressions_that_could_run_for_long_are_compared_as_texts(expression):
+    assert grade("maths", f"\\boxed{{{expression}}}", ["7"]).method == "boxed+text"
+    assert grade("maths", f"\\boxed{{{expression}}}", [expression]).correct
+
+
+@given(st.integers(-(10**6), 10**6), st.integers(-(10**6), 10**6))
+def test_integers_are_equal_exactly_when_they_are(a, b):
+    assert equal(str(a), str(b)).equal is (a == b)
+    assert equal(f"{a:,}", str(a)).equal
+
+
+@pytest.mark.parametrize("module", ["rewards.grading", "foresight.block", "foresight.grounding"])
+def test_the_small_tools_start_without_heavy_libraries(module):
+    code = (
+        f"import sys, forethought.{module}; "
+        "sys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'sympy', 'math_verify')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
