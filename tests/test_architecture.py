@@ -25,7 +25,7 @@ NAMES = [str(path.relative_to(ROOT)) for path in SOURCES]
 LAYERS = (
     ("types", "errors", "jsonl"),
     ("foresight", "rewards", "algos", "stats"),
-    ("runlog", "config", "data", "tools", "judges", "worlds"),
+    ("runlog", "runlog_rows", "config", "data", "tools", "judges", "worlds"),
     ("envs", "rollout", "training", "hindsight"),
     ("domains", "evals"),
     ("stages",),
@@ -33,7 +33,7 @@ LAYERS = (
     ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-REPORT_READS = {"types", "errors", "jsonl", "stats", "runlog", "report"}
+REPORT_READS = {"types", "errors", "jsonl", "stats", "runlog", "runlog_rows", "report"}
 REPORT_READERS = {"forethought.stages.pipeline"}  # keeps the page of a running run up to date
 NEVER = (("envs.base", "rollout"), ("rollout.modes", "hindsight"), ("rollout", "hindsight"))
 PURE = ("types", "errors", "jsonl", "foresight", "rewards", "algos", "stats", "worlds")

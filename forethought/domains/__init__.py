@@ -22,9 +22,20 @@ if TYPE_CHECKING:
 class Domain(Protocol):
     """What the stages need to know about a task source."""
 
-    env_name: str
-    text_format: TextFormat
-    writer: Writer
+    @property
+    def env_name(self) -> str:
+        """Name of the environment, as in `forethought list envs`."""
+        ...
+
+    @property
+    def text_format(self) -> TextFormat:
+        """Prompts, tags and stops."""
+        ...
+
+    @property
+    def writer(self) -> Writer:
+        """Writes blocks from what really came."""
+        ...
 
     def tasks(self, split: str, num: int, *, offset: int = 0) -> list[Task]:
         """`num` tasks of a split, a function of the seed of the run and `offset` alone."""
@@ -69,8 +80,15 @@ def make_domain(config: RunConfig) -> Domain:
 def make_base(config: RunConfig, domain: Domain) -> tuple[Policy, list[TrainingSequence]]:
     """The model that training starts from, and what it is first trained on (may be nothing)."""
     if config.model.name == "tiny":
-        from forethought.domains.atlas import base_model
+        from forethought.domains.atlas import AtlasDomain, base_model
 
+        if not isinstance(domain, AtlasDomain):
+            raise InputError(
+                "model.name",
+                got=f"tiny with data.source {config.data.source}",
+                expected="a pretrained model: a tiny one is trained for the world atlas only",
+                next_step="name a model that `forethought fetch` knows, or a folder",
+            )
         return base_model(config, domain)
     from forethought.data.models import resolve_model
     from forethought.training.policy import Policy

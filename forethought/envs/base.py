@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import functools
 import inspect
 import json
 import re
@@ -116,13 +115,14 @@ def row_of(task: Task) -> dict[str, Any]:
     }
 
 
-@functools.cache
 def check_class(cls: type[object]) -> Mapping[str, ToolSpec]:
     """The tools of a class, by name in the order of definition.
 
     Raises:
         InputError: no `reset(**row)`, no tool, or a tool without type hints or documentation.
     """
+    if cls in _CHECKED:
+        return _CHECKED[cls]
     reset = getattr(cls, "reset", None)
     if not callable(reset) or not _takes_any_keyword(reset):
         raise _bad_class(cls, "no method reset(self, **row)", "add reset(self, **row)")
@@ -134,7 +134,12 @@ def check_class(cls: type[object]) -> Mapping[str, ToolSpec]:
     found = {n: _spec(cls, n, f) for n, f in functions.items() if inspect.isfunction(f)}
     if not found:
         raise _bad_class(cls, "no public method", "add a public method with a docstring")
-    return types.MappingProxyType(found)
+    _CHECKED[cls] = types.MappingProxyType(found)
+    return _CHECKED[cls]
+
+
+_CHECKED: dict[type[object], Mapping[str, ToolSpec]] = {}
+"""Classes are read once: an environment is made for every rollout."""
 
 
 def _takes_any_keyword(function: Callable[..., Any]) -> bool:
@@ -197,7 +202,7 @@ def tools_of(env: Any) -> dict[str, ToolCall]:
     Raises:
         InputError: the class breaks the contract.
     """
-    specs = check_class(type(env))  # type: ignore[arg-type]  # mypy: classes are hashable
+    specs = check_class(type(env))
     return {name: _bound(env, spec) for name, spec in specs.items()}
 
 

@@ -23,7 +23,7 @@ from forethought.rollout.backend import Backend
 from forethought.rollout.engine import EngineConfig, Start, run_rollouts_sync
 from forethought.rollout.episodes import to_episode
 from forethought.runlog import episode_to_row
-from forethought.stats.summary import summarise
+from forethought.stats.summary import Labels, summarise
 from forethought.training.levels import score_levels
 from forethought.training.policy import Policy
 from forethought.types import Episode, JsonRow, Rollout, Task
@@ -143,15 +143,14 @@ def write_evaluation(setting: EvalSetting, result: Evaluated, out: Path) -> dict
     episodes = result.episodes
     write_jsonl(out / "episodes.jsonl", (episode_to_row(episode) for episode in episodes))
     write_jsonl(out / "tokens.jsonl", (token_row(rollout) for rollout in result.rollouts))
-    summary = summarise(
-        episodes,
+    labels = Labels(
         seed=setting.seed,
         split=setting.split,
         smoke=setting.smoke,
         model_sha256=result.model_sha256,
         data_sha256=result.data_sha256,
-        resamples=setting.resamples,
     )
+    summary = summarise(episodes, labels, resamples=setting.resamples)
     write_json(out / "summary.json", summary)
     return summary
 

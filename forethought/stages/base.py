@@ -14,7 +14,7 @@ from forethought.rollout.hf.backend import HFBackend
 from forethought.stages.context import Context
 from forethought.stages.evaluate import setting_for
 from forethought.stages.progress import say
-from forethought.stages.supervised import train_supervised
+from forethought.stages.supervised import Corpus, train_supervised
 from forethought.training.policy import Policy
 
 
@@ -26,7 +26,8 @@ def run(context: Context) -> Policy:
     """
     policy, sequences = make_base(context.config, context.domain)
     if sequences:
-        train_supervised(context, "base", policy, sequences, context.config.base, shuffle=False)
+        corpus = Corpus(sequences=sequences, shuffle=False)
+        train_supervised(context, "base", policy, corpus, context.config.base)
         _gate(context, policy)
     else:
         policy.save(context.stage_dir("base") / "model")

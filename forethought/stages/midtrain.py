@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from forethought.hindsight.corpus import CorpusBuilder, FreeOptions, Written
 from forethought.hindsight.records import Labelled
 from forethought.stages.context import Context
-from forethought.stages.supervised import train_supervised
+from forethought.stages.supervised import Corpus, train_supervised
 from forethought.training.policy import Policy
 
 
@@ -47,4 +47,5 @@ def run(context: Context, items: Sequence[Labelled], policy: Policy) -> Policy:
     """Trains the policy on the stage-0 trajectories; returns it, saved as midtrain/model."""
     sequences = [written.sequence for written in corpus(context, items, policy)]
     section = context.config.midtrain
-    return train_supervised(context, "midtrain", policy, sequences, section, section.epochs)
+    data = Corpus(sequences=sequences, epochs=section.epochs)
+    return train_supervised(context, "midtrain", policy, data, section)

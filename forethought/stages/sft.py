@@ -14,7 +14,7 @@ from forethought.hindsight.corpus import CorpusBuilder, Written
 from forethought.hindsight.records import Labelled
 from forethought.stages.context import Context
 from forethought.stages.labels import relabel
-from forethought.stages.supervised import train_supervised
+from forethought.stages.supervised import Corpus, train_supervised
 from forethought.training.policy import Policy
 
 
@@ -66,4 +66,5 @@ def run(
     if section.relabel and not fresh_labels:
         items = relabel(context, items, policy, folder=context.stage_dir("sft"))
     sequences = [written.sequence for written in corpus(context, items, policy)]
-    return train_supervised(context, "sft", policy, sequences, section, section.epochs)
+    data = Corpus(sequences=sequences, epochs=section.epochs)
+    return train_supervised(context, "sft", policy, data, section)

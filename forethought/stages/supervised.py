@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from forethought.config import SupervisedConfig
@@ -49,25 +50,26 @@ def batch_order(
     return batches
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corpus:
+    """What a stage trains on, and how often."""
+
+    sequences: Sequence[TrainingSequence]
+    epochs: float = 1.0  # passes, may be fractional
+    shuffle: bool = True  # permute each pass; off keeps a curriculum in its order
+
+
 def train_supervised(
-    context: Context,
-    stage: str,
-    policy: Policy,
-    sequences: Sequence[TrainingSequence],
-    section: SupervisedConfig,
-    epochs: float = 1.0,
-    shuffle: bool = True,
+    context: Context, stage: str, policy: Policy, corpus: Corpus, section: SupervisedConfig
 ) -> Policy:
-    """Trains `policy` on the sequences and saves it as STAGE/model.
+    """Trains `policy` on a corpus and saves it as STAGE/model.
 
     Args:
         context: the run.
-        stage: folder of the stage, also the seed of its data order.
+        stage: folder of the stage.
         policy: changed in place.
-        sequences: the corpus, in a fixed order.
+        corpus: sequences in a fixed order, and the passes over them.
         section: optimiser, batch and checkpoint settings.
-        epochs: passes over the corpus, may be fractional.
-        shuffle: permute each pass; off keeps a curriculum in its order.
 
     Returns:
         The same policy, trained.
@@ -77,7 +79,10 @@ def train_supervised(
     """
     folder = context.stage_dir(stage)
     seed = context.config.seed
-    batches = batch_order(len(sequences), section.batch_sequences, epochs, seed, shuffle=shuffle)
+    sequences = corpus.sequences
+    batches = batch_order(
+        len(sequences), section.batch_sequences, corpus.epochs, seed, shuffle=corpus.shuffle
+    )
     trainer = Trainer(policy, optim_config(section), _trainer_config(section, len(batches)))
     log = MetricsLog(folder / "metrics.jsonl")
     guard = {"config": context.config_hash, "data": _data_hash(sequences)}

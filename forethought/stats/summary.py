@@ -7,6 +7,7 @@ episodes.jsonl. Metrics and their definitions: docs/metrics.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -20,27 +21,26 @@ from forethought.types import Episode, JsonRow
 SCHEMA = "forethought.summary/1"
 
 
-def summarise(
-    episodes: Sequence[Episode],
-    *,
-    seed: int,
-    split: str,
-    smoke: bool = False,
-    model_sha256: str = "",
-    data_sha256: str = "",
-    resamples: int = 2000,
-) -> JsonRow:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """What a summary says about where its episodes come from."""
+
+    seed: int  # of the evaluation, and of the resampling
+    split: str = "val"
+    smoke: bool = False  # too small for conclusions
+    model_sha256: str = ""
+    data_sha256: str = ""
+
+
+def summarise(episodes: Sequence[Episode], labels: Labels, *, resamples: int = 2000) -> JsonRow:
     """The summary of a file of episodes.
 
     Args:
         episodes: all of the file, failed rollouts included (they are counted and left out).
-        seed: of the evaluation, and of the resampling.
-        split: which tasks these were.
-        smoke: too small for conclusions; carried on.
-        model_sha256: hash of the weights.
-        data_sha256: hash of the tasks.
+        labels: carried on into the summary; its seed is that of the resampling.
         resamples: bootstrap draws.
     """
+    seed = labels.seed
     valid = valid_episodes(episodes)
     tasks = task_ids(episodes)
     counts = task_counts(len(tasks), resamples, seed)
@@ -57,11 +57,7 @@ def summarise(
         "num_tasks": len({episode.task_id for episode in episodes}),
         "num_rollouts": len(episodes),
         "num_failed": len(episodes) - len(valid),
-        "seed": seed,
-        "split": split,
-        "smoke": smoke,
-        "model_sha256": model_sha256,
-        "data_sha256": data_sha256,
+        **asdict(labels),
         "metrics": metrics,
         "beside": _beside(valid, seed),
         "by_step": _by_step(valid),
