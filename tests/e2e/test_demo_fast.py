@@ -9,7 +9,7 @@ import pytest
 
 from forethought.cli import main
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
