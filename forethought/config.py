@@ -113,7 +113,6 @@ class SftConfig(SupervisedConfig):
     epochs: float = 1.0
     format_off_share: float = Field(0.15, ge=0, le=1)
     relabel: bool = True  # new labels by the student that starts this stage
-    max_turn_rows: bool = False
 
 
 class RlConfig(Section):

@@ -55,23 +55,23 @@ def match(keyword: str, observation: str) -> bool:
     F1 = shared tokens / n; the order inside the window does not count.
     """
     want, have = _tokens(keyword), _tokens(observation)
-    size = len(want)
-    if not want or size > len(have):
+    if len(want) <= 1:
+        return bool(want) and want[0] in have
+    if sum((Counter(want) & Counter(have)).values()) < _needed(len(want)):
         return False
-    if size == 1:
-        return want[0] in have
-    needed = Counter(want)
-    if sum((needed & Counter(have)).values()) / size < MATCH_F1:
-        return False
-    return any(_shared(needed, have[i : i + size]) / size >= MATCH_F1 for i in _starts(have, size))
+    return _hit_window(want, have, range(len(have) - len(want) + 1))
 
 
-def _starts(tokens: Sequence[str], size: int) -> range:
-    return range(len(tokens) - size + 1)
+def _needed(size: int) -> int:
+    """How many of `size` tokens a window must share: the smallest c with c / size >= 0.67."""
+    return next(c for c in range(1, size + 1) if c / size >= MATCH_F1)
 
 
-def _shared(needed: Counter[str], window: Sequence[str]) -> int:
-    return sum((needed & Counter(window)).values())
+def _hit_window(want: Sequence[str], have: Sequence[str], starts: Iterable[int]) -> bool:
+    """True where one of the windows of `have` that begin at `starts` is a hit."""
+    size, tokens = len(want), Counter(want)
+    needed = _needed(size)
+    return any(sum((tokens & Counter(have[i : i + size])).values()) >= needed for i in starts)
 
 
 def distinct(keywords: Sequence[str]) -> list[str]:
@@ -207,15 +207,15 @@ def idf(phrase: str, document_counts: Mapping[str, int], num_documents: int) -> 
 class FutureIndex:
     """Which episodes print something that matches a keyword, and at which turn for the last time.
 
-    An inverted index over tokens: a keyword is compared only with observations that share a token
-    with it, and once however many turns ask.
+    An inverted index with positions: a keyword is compared only with observations that share
+    enough tokens with it, only around its rarest token, and once however many turns ask.
     """
 
     def __init__(self, episodes: Sequence[Episode]) -> None:
         """Indexes the observations of `episodes`; failed rollouts (error set) are left out."""
         self.last_printed: dict[int, int] = {}  # episode -> its last turn with an observation
         self._task_of = [episode.task_id for episode in episodes]
-        self._postings: dict[str, dict[str, None]] = {}  # token -> observations, in order
+        self._postings: dict[str, dict[str, list[int]]] = {}  # token -> observation -> positions
         self._holders: dict[str, dict[int, int]] = {}  # observation -> {episode: last turn}
         self._found: dict[tuple[str, ...], dict[int, int]] = {}
         self._sizes: dict[int, tuple[int, dict[str, int]]] = {}
@@ -230,8 +230,9 @@ class FutureIndex:
             self.last_printed[number] = step
             if turn.observation not in self._holders:
                 self._holders[turn.observation] = {}
-                for token in _tokens(turn.observation):
-                    self._postings.setdefault(token, {})[turn.observation] = None
+                for place, token in enumerate(_tokens(turn.observation)):
+                    held = self._postings.setdefault(token, {})
+                    held.setdefault(turn.observation, []).append(place)
             self._holders[turn.observation][number] = step
 
     def rate(self, keyword: str, step: int, task_id: str) -> float | None:
@@ -259,16 +260,36 @@ class FutureIndex:
     def _last_match(self, keyword: str) -> dict[int, int]:
         tokens = _tokens(keyword)
         if tokens not in self._found:
-            candidates: dict[str, None] = {}
-            for token in tokens:
-                candidates |= self._postings.get(token, {})
             found: dict[int, int] = {}
-            for observation in candidates:
-                if match(keyword, observation):
-                    for number, step in self._holders[observation].items():
-                        found[number] = max(step, found.get(number, -1))
+            for observation in self._matching(tokens):
+                for number, step in self._holders[observation].items():
+                    found[number] = max(step, found.get(number, -1))
             self._found[tokens] = found
         return self._found[tokens]
+
+    def _matching(self, want: tuple[str, ...]) -> list[str]:
+        """The observations that match; the same as asking `match` about each."""
+        if not want or _needed(len(want)) < len(want):
+            sharing: Counter[str] = Counter()
+            for token in want:
+                sharing.update(self._postings.get(token, {}).keys())
+            enough = [o for o, count in sharing.items() if count >= _needed(len(want))]
+            return [o for o in enough if match(" ".join(want), o)]
+        # A hit has all tokens, so it lies around each place of the rarest one.
+        postings = [self._postings.get(token, {}) for token in want]
+        rarest = min(postings, key=len)
+        size = len(want)
+        if size == 1:
+            return list(rarest)
+        found: list[str] = []
+        for observation, places in rarest.items():
+            if all(observation in held for held in postings):
+                have = _tokens(observation)
+                last = len(have) - size
+                starts = (i for p in places for i in range(max(0, p - size + 1), min(p, last) + 1))
+                if _hit_window(want, have, starts):
+                    found.append(observation)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,121 @@
+"""Labels come from continuations that were really run, with the student's own success."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forethought.config import RunConfig
+from forethought.domains.atlas import AtlasDomain, atlas_tokenizer
+from forethought.evals.baselines import scripted_backend
+from forethought.hindsight.branch import BranchPoint, Student, alternatives, measure, smoothed
+from forethought.rewards.terms import RewardConfig
+from forethought.rollout.engine import EngineConfig
+from forethought.rollout.scripted import ScriptedBackend
+from forethought.stages.labels import as_rollout
+from forethought.types import Rollout
+
+
+@cache
+def domain() -> AtlasDomain:
+    return AtlasDomain.from_config(RunConfig(seed=100))
+
+
+@cache
+def tokenizer() -> Any:
+    return atlas_tokenizer()
+
+
+def student(write: Callable[[str, tuple[int, ...], str], str] | None = None) -> Student:
+    backend = (
+        scripted_backend("wanderer", domain().law, tokenizer())
+        if write is None
+        else ScriptedBackend(write, tokenizer())
+    )
+    return Student(
+        backend=backend,
+        tokenizer=tokenizer(),
+        text_format=domain().text_format,
+        engine=EngineConfig(max_turns=6),
+        make_env=domain().make_env,
+        reward=RewardConfig(),
+        seed=1,
+        max_wave=8,
+    )
+
+
+@cache
+def rollouts() -> tuple[Rollout, ...]:
+    made = domain().trajectories(12, tokenizer())
+    return tuple(as_rollout(t, domain().text_format, tokenizer()) for t in made)
+
+
+def starts() -> list[BranchPoint]:
+    return [BranchPoint(rollout=r, history=(), key=n) for n, r in enumerate(rollouts())]
+
+
+def test_a_student_that_always_gives_up_never_succeeds_and_one_that_knows_always_does() -> None:
+    giving_up = student(lambda *_: "<think> none </think> <answer> none </answer>")
+    assert {(m.s, m.k) for m in measure(starts(), 3, giving_up)} == {(0, 3)}
+    answers = {r.task.question: r.task.answers[0] for r in rollouts()}
+
+    def knowing(_: str, __: tuple[int, ...], text: str) -> str:
+        name = next(a for q, a in answers.items() if q in text)
+        return f"<think> {name} </think> <answer> {name} </answer>"
+
+    assert {(m.s, m.k) for m in measure(starts(), 3, student(knowing))} == {(3, 3)}
+
+
+def test_counts_are_a_function_of_the_seed_and_not_of_the_wave() -> None:
+    first = [(m.s, m.k) for m in measure(starts(), 4, student())]
+    assert first == [(m.s, m.k) for m in measure(starts(), 4, student())]
+    assert first[:5] == [(m.s, m.k) for m in measure(starts()[:5], 4, student())]
+
+
+def test_a_continuation_starts_from_the_state_that_the_history_led_to() -> None:
+    point = BranchPoint(rollout=rollouts()[0], history=rollouts()[0].turns[:1], key=5)
+    seen: list[str] = []
+
+    def watching(_: str, __: tuple[int, ...], text: str) -> str:
+        seen.append(text)
+        return "<think> none </think> <answer> none </answer>"
+
+    measure([point], 2, student(watching))
+    history = rollouts()[0].turns[0]
+    assert len(seen) == 2 and all(history.text in text for text in seen)
+    assert all(history.observation in text for text in seen)
+
+
+def test_alternatives_are_distinct_actions_at_most_as_many_as_asked() -> None:
+    letters = random.Random(0)
+
+    def roving(_: str, __: tuple[int, ...], text: str) -> str:
+        question = text.split(" ; ")[0]
+        words = question.split()
+        relation = words[letters.choice((5, 6))]
+        return f"<think> a {words[0]} </think> <search> {relation} {words[0]} </search>"
+
+    for options in alternatives(starts()[:4], 2, 1, student(roving)):
+        texts = [option.turn.parsed.action.text for option in options if option.turn.parsed.action]
+        assert len(set(texts)) == len(texts) <= 2
+        assert all(option.turn.observation for option in options)
+
+
+@given(st.integers(0, 16), st.integers(0, 16), st.floats(0, 1), st.floats(0, 4))
+def test_a_label_lies_between_the_rate_and_the_prior(
+    s: int, more: int, prior: float, strength: float
+) -> None:
+    k = s + more
+    value = smoothed(s, k, prior, strength)
+    rate = s / k if k else prior
+    assert min(rate, prior) - 1e-9 <= value <= max(rate, prior) + 1e-9
+
+
+def test_without_runs_and_without_strength_the_label_is_the_prior() -> None:
+    assert smoothed(0, 0, 0.3, 0.0) == pytest.approx(0.3)

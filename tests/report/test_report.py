@@ -1,0 +1,128 @@
+"""The page and the tables read the files of a run, finished or not, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from forethought.cli import main
+from forethought.errors import InputError
+from forethought.jsonl import write_json, write_jsonl
+from forethought.report.page import build_page
+from forethought.report.tables import cell_text, drifted, print_run, read_json
+from forethought.runlog import RunPaths, episode_to_row
+from forethought.stats.summary import Labels, summarise
+from tests.stats.stats_builders import episode, turn
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    paths = RunPaths(tmp_path / "run")
+    write_json(paths.resolved, {"name": "a <run>", "seed": 3, "smoke": True})
+    write_json(paths.state, {"done": ["base", "sft"], "cpu_s": {"base": 60.0}, "dose": {}})
+    rows = [episode(f"t{n}", n % 2, turn(0.25 + 0.5 * (n % 2)), turn(0.9)) for n in range(12)]
+    write_jsonl(paths.eval_dir("sft") / "episodes.jsonl", (episode_to_row(row) for row in rows))
+    write_json(paths.eval_dir("sft") / "summary.json", summarise(rows, Labels(seed=1)))
+    metrics = [{"step": step, "ce_loss": 3.0 / step} for step in range(1, 30)]
+    write_jsonl(paths.root / "sft" / "metrics.jsonl", metrics)
+    return paths.root
+
+
+class Strict(HTMLParser):
+    """Counts open tags and collects what a browser would load."""
+
+    void = frozenset({"meta", "br", "link", "img", "input", "path", "polyline"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack: list[str] = []
+        self.loads: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.loads += [v or "" for k, v in attrs if k in ("src", "href")]
+        if tag not in self.void:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack and self.stack.pop() == tag, f"</{tag}> closes nothing"
+
+
+def test_the_page_is_well_formed_loads_nothing_and_escapes_text(run: Path) -> None:
+    text = build_page(run).read_text()
+    parser = Strict()
+    parser.feed(text)
+    assert parser.stack == [] and parser.loads == []
+    assert "a &lt;run&gt;" in text and "<script" not in text
+    assert "smoke" in text and "prefers-color-scheme: dark" in text
+
+
+def test_the_page_shows_episodes_curves_and_the_reliability_diagram(run: Path) -> None:
+    text = build_page(run).read_text()
+    assert text.count("<details") == 10
+    assert "sft: cross-entropy" in text and 'class="dot"' in text
+
+
+def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path)
+    write_json(paths.resolved, {"name": "new", "seed": 0, "smoke": False})
+    assert "pending" in build_page(tmp_path).read_text()
+
+
+def test_equal_files_give_equal_bytes(run: Path) -> None:
+    assert build_page(run).read_bytes() == build_page(run).read_bytes()
+
+
+def test_the_table_of_a_run_names_every_evaluation(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_run(run)
+    out = capsys.readouterr().out
+    assert "sft" in out and "0.500" in out
+
+
+def test_an_undefined_cell_is_a_dash() -> None:
+    assert cell_text({"value": None, "lo": None, "hi": None, "n": 0}) == "-"
+    assert cell_text({"value": 0.5, "lo": 0.4, "hi": 0.6, "n": 3}) == "0.500 [0.400, 0.600]"
+
+
+def test_a_quoted_figure_that_drifted_is_found_and_exits_1(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = tmp_path / "README.md"
+    mark = "<!-- record: run/evals/sft/summary.json metrics.brier.first.value -->"
+    readme.write_text(f"Brier {mark}0.06 and {mark}0.062\n")
+    value = read_json(run / "evals/sft/summary.json")["metrics"]["brier.first"]["value"]
+    assert value == pytest.approx(0.0625)
+    assert drifted(readme, tmp_path) == []
+    readme.write_text(f"Brier {mark}0.07\n")
+    assert main(["report", "--check", str(readme)]) == 1
+    assert "README 0.07" in capsys.readouterr().err
+
+
+def test_a_summary_that_is_no_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text("{")
+    with pytest.raises(InputError, match=r"summary\.json: got text that is not JSON"):
+        read_json(tmp_path / "summary.json")
+
+
+def test_view_prints_the_turns_of_an_episode(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["view", str(run), "--eval", "sft", "--num", "2"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("answer 'buzur'") == 2 and "expected q" in out
+
+
+def test_diff_exits_1_where_figures_differ_and_0_where_none_does(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["diff", str(run), str(run)]) == 0
+    other = tmp_path / "other"
+    write_json(other / "resolved.json", {"name": "b", "seed": 3, "smoke": True})
+    assert main(["diff", str(run), str(other)]) == 1
+    assert "config.name: 'a <run>' -> 'b'" in capsys.readouterr().out
+    assert json.loads((run / "resolved.json").read_text())["seed"] == 3
