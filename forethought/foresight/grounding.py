@@ -57,9 +57,7 @@ def match(keyword: str, observation: str) -> bool:
     want, have = _tokens(keyword), _tokens(observation)
     if len(want) <= 1:
         return bool(want) and want[0] in have
-    if sum((Counter(want) & Counter(have)).values()) < _needed(len(want)):
-        return False
-    return _hit_window(want, have, range(len(have) - len(want) + 1))
+    return _best_window(want, have) >= _needed(len(want))
 
 
 def _needed(size: int) -> int:
@@ -67,11 +65,22 @@ def _needed(size: int) -> int:
     return next(c for c in range(1, size + 1) if c / size >= MATCH_F1)
 
 
-def _hit_window(want: Sequence[str], have: Sequence[str], starts: Iterable[int]) -> bool:
-    """True where one of the windows of `have` that begin at `starts` is a hit."""
-    size, tokens = len(want), Counter(want)
-    needed = _needed(size)
-    return any(sum((tokens & Counter(have[i : i + size])).values()) >= needed for i in starts)
+def _best_window(want: Sequence[str], have: Sequence[str]) -> int:
+    """Largest number of shared tokens over all windows of `have` as long as `want`, in one pass."""
+    size = len(want)
+    missing: dict[str, int] = Counter(want)  # token -> wanted minus in the window; may be negative
+    shared = best = 0
+    for place, token in enumerate(have):
+        if token in missing:
+            shared += missing[token] > 0
+            missing[token] -= 1
+        leaving = have[place - size] if place >= size else None
+        if leaving is not None and leaving in missing:
+            missing[leaving] += 1
+            shared -= missing[leaving] > 0
+        if place >= size - 1:
+            best = max(best, shared)
+    return best
 
 
 def distinct(keywords: Sequence[str]) -> list[str]:
@@ -207,89 +216,102 @@ def idf(phrase: str, document_counts: Mapping[str, int], num_documents: int) -> 
 class FutureIndex:
     """Which episodes print something that matches a keyword, and at which turn for the last time.
 
-    An inverted index with positions: a keyword is compared only with observations that share
-    enough tokens with it, only around its rarest token, and once however many turns ask.
+    All keywords are looked up in one pass over the distinct observations, instead of every
+    observation being searched for every keyword.
     """
 
-    def __init__(self, episodes: Sequence[Episode]) -> None:
-        """Indexes the observations of `episodes`; failed rollouts (error set) are left out."""
+    def __init__(self, episodes: Sequence[Episode], keywords: Iterable[str]) -> None:
+        """Looks up `keywords` in the observations; failed rollouts (error set) are left out."""
         self.last_printed: dict[int, int] = {}  # episode -> its last turn with an observation
         self._task_of = [episode.task_id for episode in episodes]
-        self._postings: dict[str, dict[str, list[int]]] = {}  # token -> observation -> positions
-        self._holders: dict[str, dict[int, int]] = {}  # observation -> {episode: last turn}
-        self._found: dict[tuple[str, ...], dict[int, int]] = {}
         self._sizes: dict[int, tuple[int, dict[str, int]]] = {}
+        holders: dict[str, dict[int, int]] = {}  # observation -> {episode: last turn}
         for number, episode in enumerate(episodes):
-            if episode.error is None:
-                self._add(number, episode)
+            for step, turn in enumerate(episode.turns if episode.error is None else ()):
+                if turn.observation:
+                    self.last_printed[number] = step
+                    holders.setdefault(turn.observation, {})[number] = step
+        self._found: dict[tuple[str, ...], dict[int, int]] = {
+            tokens: {} for tokens in map(_tokens, keywords) if tokens
+        }
+        strict: dict[tuple[str, ...], list[tuple[str, ...]]] = {}  # sorted tokens -> keywords
+        loose: dict[str, list[tuple[str, ...]]] = {}  # token -> keywords that may lack a token
+        for tokens in self._found:
+            if _needed(len(tokens)) == len(tokens):
+                strict.setdefault(tuple(sorted(tokens)), []).append(tokens)
+            else:
+                for token in dict.fromkeys(tokens):
+                    loose.setdefault(token, []).append(tokens)
+        sizes = sorted({len(tokens) for tokens in strict})
+        for observation, held in holders.items():
+            have = _tokens(observation)
+            self._note(_strict_hits(have, strict, sizes), held)
+            self._note(_loose_hits(have, loose), held)
 
-    def _add(self, number: int, episode: Episode) -> None:
-        for step, turn in enumerate(episode.turns):
-            if not turn.observation:
-                continue
-            self.last_printed[number] = step
-            if turn.observation not in self._holders:
-                self._holders[turn.observation] = {}
-                for place, token in enumerate(_tokens(turn.observation)):
-                    held = self._postings.setdefault(token, {})
-                    held.setdefault(turn.observation, []).append(place)
-            self._holders[turn.observation][number] = step
+    def _note(self, keywords: Iterable[tuple[str, ...]], held: Mapping[int, int]) -> None:
+        for tokens in keywords:
+            found = self._found[tokens]
+            for number, step in held.items():
+                found[number] = max(step, found.get(number, -1))
 
     def rate(self, keyword: str, step: int, task_id: str) -> float | None:
         """Share of the other tasks' episodes in which `keyword` comes true at `step` or later.
 
         The mean is flat over all episodes of other tasks that have an observation there.
 
+        Args:
+            keyword: one of those that were looked up.
+            step: the turn from which on observations count.
+            task_id: the task whose episodes are left out.
+
         Returns:
             None where there is no such episode.
         """
-        total, per_task = self._size(step)
+        total, per_task = self._reaching(step)
         others = total - per_task.get(task_id, 0)
         if not others:
             return None
-        found = self._last_match(keyword)
+        found = self._found[_tokens(keyword)]
         return sum(at >= step and self._task_of[n] != task_id for n, at in found.items()) / others
 
-    def _size(self, step: int) -> tuple[int, dict[str, int]]:
+    def _reaching(self, step: int) -> tuple[int, dict[str, int]]:
         """How many episodes have an observation at `step` or later, in all and by task."""
         if step not in self._sizes:
-            reaching = [n for n, last in self.last_printed.items() if last >= step]
-            self._sizes[step] = (len(reaching), Counter(self._task_of[n] for n in reaching))
+            numbers = [n for n, last in self.last_printed.items() if last >= step]
+            self._sizes[step] = (len(numbers), Counter(self._task_of[n] for n in numbers))
         return self._sizes[step]
 
-    def _last_match(self, keyword: str) -> dict[int, int]:
-        tokens = _tokens(keyword)
-        if tokens not in self._found:
-            found: dict[int, int] = {}
-            for observation in self._matching(tokens):
-                for number, step in self._holders[observation].items():
-                    found[number] = max(step, found.get(number, -1))
-            self._found[tokens] = found
-        return self._found[tokens]
 
-    def _matching(self, want: tuple[str, ...]) -> list[str]:
-        """The observations that match; the same as asking `match` about each."""
-        if not want or _needed(len(want)) < len(want):
-            sharing: Counter[str] = Counter()
-            for token in want:
-                sharing.update(self._postings.get(token, {}).keys())
-            enough = [o for o, count in sharing.items() if count >= _needed(len(want))]
-            return [o for o in enough if match(" ".join(want), o)]
-        # A hit has all tokens, so it lies around each place of the rarest one.
-        postings = [self._postings.get(token, {}) for token in want]
-        rarest = min(postings, key=len)
-        size = len(want)
-        if size == 1:
-            return list(rarest)
-        found: list[str] = []
-        for observation, places in rarest.items():
-            if all(observation in held for held in postings):
-                have = _tokens(observation)
-                last = len(have) - size
-                starts = (i for p in places for i in range(max(0, p - size + 1), min(p, last) + 1))
-                if _hit_window(want, have, starts):
-                    found.append(observation)
-        return found
+def _strict_hits(
+    have: Sequence[str],
+    strict: Mapping[tuple[str, ...], Sequence[tuple[str, ...]]],
+    sizes: Sequence[int],
+) -> list[tuple[str, ...]]:
+    """Keywords all of whose tokens fill a window, in any order (up to three tokens)."""
+    bags: dict[tuple[str, ...], None] = {}
+    for size in sizes:
+        for start in range(len(have) - size + 1):
+            bag = tuple(sorted(have[start : start + size]))
+            if bag in strict:
+                bags[bag] = None
+    return [tokens for bag in bags for tokens in strict[bag]]
+
+
+def _loose_hits(
+    have: Sequence[str], loose: Mapping[str, Sequence[tuple[str, ...]]]
+) -> list[tuple[str, ...]]:
+    """Longer keywords, of which a window may lack a token."""
+    present = dict.fromkeys(have)
+    near: dict[tuple[str, ...], None] = {}
+    for token in present:
+        for tokens in loose.get(token, ()):
+            near[tokens] = None
+    return [
+        tokens
+        for tokens in near
+        if sum(token in present for token in tokens) >= _needed(len(tokens))
+        and _best_window(tokens, have) >= _needed(len(tokens))
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,15 +329,19 @@ def keyword_record(episodes: Sequence[Episode]) -> list[list[KeywordRecord]]:
     The future of a turn is the observations from its own on. `contrast` is None where the turn has
     no novel keyword or no future, or where no other task of the file reaches that turn.
     """
-    index = FutureIndex(episodes)
+    novel_words = [
+        [novel_in(episode, step) for step in range(len(episode.turns))] for episode in episodes
+    ]
+    index = FutureIndex(episodes, (w for turns in novel_words for words in turns for w in words))
     return [
-        [_turn_record(index, number, episode, step) for step in range(len(episode.turns))]
-        for number, episode in enumerate(episodes)
+        [_turn_record(index, episode, step, words) for step, words in enumerate(turns)]
+        for episode, turns in zip(episodes, novel_words, strict=True)
     ]
 
 
-def _turn_record(index: FutureIndex, number: int, episode: Episode, step: int) -> KeywordRecord:
-    words = novel_in(episode, step)
+def _turn_record(
+    index: FutureIndex, episode: Episode, step: int, words: Sequence[str]
+) -> KeywordRecord:
     future = [turn.observation for turn in episode.turns[step:] if turn.observation]
     found = hits(words, future)
     contrast = None

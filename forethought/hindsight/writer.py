@@ -11,6 +11,7 @@ at the future: the placebo that tells foresight from more text.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,7 +19,14 @@ from forethought.foresight.levels import LEVELS, level_text, nearest_level
 from forethought.hindsight.trajectory import Step, Trajectory
 from forethought.types import Foresight
 from forethought.worlds.atlas.law import Law
-from forethought.worlds.atlas.text import PageFacts, QuestionFacts, parse_page, parse_question
+from forethought.worlds.atlas.text import (
+    PageFacts,
+    QuestionFacts,
+    parse_page,
+    parse_query,
+    parse_question,
+)
+from forethought.worlds.atlas.tokens import RELATIONS, ROUTE_LETTERS
 
 MAX_KEYWORDS = 5
 _WORST = {"kept": 0, "even": 1, "stale": 2, "burnt": 3}
@@ -33,6 +41,10 @@ class Writer(Protocol):
 
     def recap(self, trajectory: Trajectory, step: int, q: float) -> Foresight:
         """A block of the same shape about the turns before `step`, future unseen."""
+        ...
+
+    def can_tell(self, steps: Sequence[Step]) -> bool:
+        """Whether steps that a model wrote can be told in the words of this writer."""
         ...
 
 
@@ -93,6 +105,16 @@ class AtlasWriter:
             else f"{facts.budget} spare",
             q=level,
             q_text=text,
+        )
+
+    def can_tell(self, steps: Sequence[Step]) -> bool:
+        """See `Writer.can_tell`: every search asks for a relation of an entity, on some route."""
+        searches = [step for step in steps if step.action.kind == "search"]
+        return all(
+            step.action.text.partition(" ")[0] in RELATIONS
+            and parse_query(step.action.text) is not None
+            and step.think.partition(" ")[0] in ROUTE_LETTERS
+            for step in searches
         )
 
     def _analysis(self, facts: QuestionFacts, links: list[_Link], step: int) -> str:
@@ -210,6 +232,10 @@ class MathsWriter:
             q=level,
             q_text=text,
         )
+
+    def can_tell(self, steps: Sequence[Step]) -> bool:
+        """See `Writer.can_tell`: any program can be told."""
+        return True
 
 
 _OPERATIONS = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide"}

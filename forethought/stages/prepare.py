@@ -82,7 +82,7 @@ def _branches(
             if example is None or action is None or normalised(action) == taken:
                 continue
             steps = steps_of(example.turns[step:])
-            if steps is not None:
+            if steps is not None and context.domain.writer.can_tell(steps):
                 branches.setdefault(number, []).append(
                     Branch(
                         step=step,

@@ -12,9 +12,9 @@ from forethought.evals.baselines import scripted_backend
 from forethought.hindsight.corpus import CorpusBuilder, FreeOptions
 from forethought.hindsight.records import Label, Labelled
 from forethought.hindsight.steps import leaks_of, step_rows
-from forethought.hindsight.trajectory import Trajectory
+from forethought.hindsight.trajectory import Step, Trajectory
 from forethought.rollout.engine import Start, run_rollouts_sync
-from forethought.types import Span
+from forethought.types import Action, Span
 from forethought.worlds.atlas.tokens import NAMES
 
 
@@ -158,6 +158,17 @@ def test_the_oracle_agrees_with_the_wanderer_it_describes() -> None:
     assert abs(sum(predicted) - sum(won)) / len(won) < 0.075
     right, total = domain().copies(rollouts)
     assert right == total > 600
+
+
+def test_steps_that_ask_for_nothing_on_a_route_cannot_be_told() -> None:
+    def search(think: str, query: str) -> Step:
+        return Step(think=think, action=Action(kind="search", text=query), observation="none")
+
+    writer = domain().writer
+    assert writer.can_tell([search("c banok", "mentor banok")])
+    assert not writer.can_tell([search("c banok", "; banok")])
+    assert not writer.can_tell([search("c banok", "banok mentor")])
+    assert not writer.can_tell([search("banok", "mentor banok")])
 
 
 def test_drills_train_only_what_can_be_known() -> None:

@@ -213,7 +213,9 @@ def test_the_contrast_agrees_with_its_definition_on_random_files():
     vocabulary = ["lamp", "moss", "kiln", "reed", "bell", "rope", "salt", "tide"]
 
     def some(count: int) -> list[str]:
-        return [" ".join(rng.sample(vocabulary, rng.choice([1, 1, 2, 3]))) for _ in range(count)]
+        return [
+            " ".join(rng.sample(vocabulary, rng.choice([1, 1, 2, 3, 4, 5]))) for _ in range(count)
+        ]
 
     items = [
         episode(
