@@ -52,7 +52,14 @@ class Futures:
         """
         self._episodes = episodes
         self._weights = weights
-        self._index = grounding.FutureIndex(episodes)
+        foretold = (
+            keyword
+            for episode in episodes
+            for turn in episode.turns
+            if turn.foresight is not None
+            for keyword in turn.foresight.keywords
+        )
+        self._index = grounding.FutureIndex(episodes, dict.fromkeys(foretold))
 
     def paper_hits(self, number: int, step: int, *, include_own_text: bool) -> list[bool]:
         """For each of the first five distinct keywords of a turn: is it in the future?
