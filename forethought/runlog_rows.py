@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from forethought.errors import InputError
 from forethought.jsonl import need
 from forethought.types import (
     Action,
+    Choice,
     Episode,
     EpisodeTurn,
     Foresight,
@@ -67,6 +68,7 @@ def episode_to_row(episode: Episode) -> JsonRow:
             "observation": episode.tokens_observation,
         },
         "wall_s": round(episode.wall_s, 4),
+        "choice": None if episode.choice is None else asdict(episode.choice),
         "turns": [_turn_row(turn) for turn in episode.turns],
     }
 
@@ -81,6 +83,7 @@ def _turn_row(turn: EpisodeTurn) -> JsonRow:
         "observation": turn.observation,
         "tool_error": turn.tool_error,
         "oracle_p": turn.oracle_p,
+        "copied": turn.copied,
         "keywords_novel": list(turn.keywords_novel),
         "keywords_hit": list(turn.keywords_hit),
         "contrast": turn.contrast,
@@ -119,6 +122,7 @@ def episode_from_row(row: JsonRow, where: str, line: int) -> Episode:
         raise _misfit(where, line, f"success = {success!r}", "0, 1 or null")
     error = _maybe(row, "error", dict, where, line)
     turns = need(row, "turns", list, where, line)
+    choice = _maybe(row, "choice", dict, where, line)
     return Episode(
         task_id=need(row, "task_id", str, where, line),
         rollout=need(row, "rollout", int, where, line),
@@ -138,6 +142,7 @@ def episode_from_row(row: JsonRow, where: str, line: int) -> Episode:
         tokens_sampled=need(tokens, "sampled", int, where, line),
         tokens_observation=need(tokens, "observation", int, where, line),
         wall_s=float(row.get("wall_s") or 0.0),
+        choice=None if choice is None else _choice(choice, where, line),
     )
 
 
@@ -145,6 +150,11 @@ def _error(row: Mapping[str, Any], where: str, line: int) -> RolloutError:
     return RolloutError(
         kind=need(row, "kind", str, where, line), message=need(row, "message", str, where, line)
     )
+
+
+def _choice(row: Mapping[str, Any], where: str, line: int) -> Choice:
+    values = {key: float(need(row, key, NUMBER, where, line)) for key in ("chosen", "mean", "best")}
+    return Choice(**values)
 
 
 def _turn(row: Any, where: str, line: int) -> EpisodeTurn:
@@ -163,6 +173,7 @@ def _turn(row: Any, where: str, line: int) -> EpisodeTurn:
         q_expected=_maybe(row, "q_expected", NUMBER, where, line),
         q_levels=None if levels is None else tuple(float(p) for p in levels),
         oracle_p=_maybe(row, "oracle_p", NUMBER, where, line),
+        copied=_maybe(row, "copied", bool, where, line),
         keywords_novel=_texts(row, "keywords_novel", where, line, optional=True),
         keywords_hit=_texts(row, "keywords_hit", where, line, optional=True),
         contrast=_maybe(row, "contrast", NUMBER, where, line),

@@ -141,6 +141,24 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Exact values of the first routes of a task in a synthetic world."""
+
+    chosen: float  # of the route that the policy took first; 0 where it took none
+    mean: float  # over the routes that fit the budget
+    best: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truth:
+    """What a synthetic world knows about a rollout. Empty fields: it knows nothing."""
+
+    p: tuple[float | None, ...] = ()  # [T] exact success probability before each turn
+    copied: tuple[bool | None, ...] = ()  # [T] the call's entity was copied right; None = no call
+    choice: Choice | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EpisodeTurn:
     """A turn as it stands in `episodes.jsonl`."""
 
@@ -155,6 +173,7 @@ class EpisodeTurn:
     oracle_p: float | None = None  # exact success probability from this state, where there is one
     keywords_novel: tuple[str, ...] = ()
     keywords_hit: tuple[str, ...] = ()
+    copied: bool | None = None  # the entity of the call was copied right; None = unknown
     contrast: float | None = None  # mean hit rate on step-matched futures of the other tasks
     sampled_tokens: int = 0
     problems: tuple[str, ...] = ()
@@ -182,6 +201,7 @@ class Episode:
     tokens_sampled: int = 0
     tokens_observation: int = 0
     wall_s: float = 0.0
+    choice: Choice | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

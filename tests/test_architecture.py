@@ -25,7 +25,7 @@ NAMES = [str(path.relative_to(ROOT)) for path in SOURCES]
 LAYERS = (
     ("types", "errors", "jsonl"),
     ("foresight", "rewards", "algos", "stats"),
-    ("runlog", "runlog_rows", "config", "data", "tools", "judges", "worlds"),
+    ("runlog", "runlog_rows", "progress", "config", "data", "tools", "judges", "worlds"),
     ("envs", "rollout", "training", "hindsight"),
     ("domains", "evals"),
     ("stages",),

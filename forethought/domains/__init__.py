@@ -5,7 +5,6 @@ The stages know this protocol and nothing about search or maths; a new domain is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from forethought.config import RunConfig
@@ -13,7 +12,7 @@ from forethought.errors import InputError
 from forethought.hindsight.trajectory import Trajectory
 from forethought.hindsight.writer import Writer
 from forethought.rollout.render import TextFormat
-from forethought.types import Rollout, Task, TrainingSequence
+from forethought.types import Rollout, Task, TrainingSequence, Truth
 
 if TYPE_CHECKING:
     from forethought.training.policy import Policy
@@ -57,12 +56,8 @@ class Domain(Protocol):
         """Names that a block must not give away; empty where capital letters show them."""
         ...
 
-    def oracle(self, rollout: Rollout) -> Sequence[float | None]:
-        """Exact success probability before each turn; None where there is no oracle."""
-        ...
-
-    def copies(self, rollouts: Sequence[Rollout]) -> tuple[int, int]:
-        """Links whose entity was copied right, and all links; (0, 0) where that means nothing."""
+    def truth(self, rollout: Rollout) -> Truth:
+        """What the world knows about a rollout; empty where there is no oracle."""
         ...
 
 

@@ -17,7 +17,7 @@ from forethought.hindsight.writer import AtlasWriter, Writer
 from forethought.rollout.engine import EngineConfig, Start, run_rollouts_sync
 from forethought.rollout.render import TextFormat
 from forethought.tools.retrieval import BM25Retriever, Document, Retriever
-from forethought.types import Rollout, Task, TrainingSequence
+from forethought.types import Choice, Rollout, Task, TrainingSequence, Truth
 from forethought.worlds.atlas.law import Law, law
 from forethought.worlds.atlas.oracle import Oracle, StateTracker
 from forethought.worlds.atlas.text import parse_pages, parse_query, parse_question
@@ -143,28 +143,27 @@ class AtlasDomain:
         """The names: a block must not tell one that has not been seen."""
         return NAMES
 
-    def oracle(self, rollout: Rollout) -> Sequence[float | None]:
-        """The wanderer's exact success probability before each turn."""
-        tracker = StateTracker(Oracle(self.law), rollout.task.question)
+    def truth(self, rollout: Rollout) -> Truth:
+        """The wanderer's exact success probabilities, what was copied, and the first choice."""
+        oracle = Oracle(self.law)
+        tracker = StateTracker(oracle, rollout.task.question)
         values: list[float | None] = []
+        first = ""
         for turn in rollout.turns:
             values.append(tracker.p)
             action = turn.parsed.action
             if action is not None and action.kind == "search":
+                before = tracker.state.unused
                 tracker.step(action.text, turn.observation)
-        return values
-
-    def copies(self, rollouts: Sequence[Rollout]) -> tuple[int, int]:
-        """Searches that ask about an entity that was shown, and all searches.
-
-        Right: the start, or the object of a page about an entity that was itself known.
-        """
-        right = total = 0
-        for rollout in rollouts:
-            mine = _copied(rollout)
-            right += sum(mine)
-            total += len(mine)
-        return right, total
+                begun = [letter for letter in before if letter not in tracker.state.unused]
+                first = first or (begun[0] if begun else "")
+        routes = oracle.first_values(tracker.facts)
+        choice = Choice(
+            chosen=routes.get(first, 0.0),
+            mean=sum(routes.values()) / max(len(routes), 1),
+            best=max(routes.values(), default=0.0),
+        )
+        return Truth(p=tuple(values), copied=_copied(rollout), choice=choice)
 
     def pages_of_training(self) -> Iterator[str]:
         """Texts of the pages of worlds that base training may read, without end."""
@@ -174,18 +173,19 @@ class AtlasDomain:
                 yield page.text
 
 
-def _copied(rollout: Rollout) -> list[bool]:
-    """For each search: its entity is the start, or the object of a page shown about one known."""
+def _copied(rollout: Rollout) -> tuple[bool | None, ...]:
+    """For each search: its entity is the start, or the object of a page about one known."""
     known = {parse_question(rollout.task.question).start}
-    marks: list[bool] = []
+    marks: list[bool | None] = []
     for turn in rollout.turns:
         action = turn.parsed.action
         if action is None or action.kind != "search":
+            marks.append(None)
             continue
         asked = parse_query(action.text)
         marks.append(asked is not None and asked[1] in known)
         known |= {page.object for page in parse_pages(turn.observation) if page.subject in known}
-    return marks
+    return tuple(marks)
 
 
 def base_model(config: RunConfig, domain: AtlasDomain) -> tuple[Policy, list[TrainingSequence]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from forethought.hindsight.trajectory import Trajectory
 from forethought.hindsight.writer import Writer
 from forethought.rollout.render import TextFormat
 from forethought.tools.retrieval import BM25Retriever, Retriever
-from forethought.types import Rollout, Task
+from forethought.types import Rollout, Task, Truth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +66,6 @@ class FileSearchDomain:
         """Capital letters show the names of real text."""
         return ()
 
-    def oracle(self, rollout: Rollout) -> Sequence[float | None]:
+    def truth(self, rollout: Rollout) -> Truth:
         """There is no oracle."""
-        return [None] * len(rollout.turns)
-
-    def copies(self, rollouts: Sequence[Rollout]) -> tuple[int, int]:
-        """Means nothing here."""
-        return 0, 0
+        return Truth()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +14,7 @@ from forethought.envs.maths import MathsPython
 from forethought.hindsight.trajectory import Step, Trajectory
 from forethought.hindsight.writer import MathsWriter, Writer
 from forethought.rollout.render import TextFormat
-from forethought.types import Action, Rollout, StopReason, Task
+from forethought.types import Action, Rollout, StopReason, Task, Truth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +77,9 @@ class Gsm8kDomain:
         """Capital letters and numbers show what must not be told."""
         return ()
 
-    def oracle(self, rollout: Rollout) -> Sequence[float | None]:
+    def truth(self, rollout: Rollout) -> Truth:
         """There is no oracle."""
-        return [None] * len(rollout.turns)
-
-    def copies(self, rollouts: Sequence[Rollout]) -> tuple[int, int]:
-        """Means nothing here."""
-        return 0, 0
+        return Truth()
 
 
 def _mixed_test(num: int, max_annotations: int) -> list[Task]:

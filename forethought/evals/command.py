@@ -17,6 +17,7 @@ from forethought.evals.run import (
     EvalSetting,
     Evaluated,
     judge_all,
+    make_starts,
     roll_out,
     tasks_hash,
     write_evaluation,
@@ -154,6 +155,7 @@ def _setting(config: RunConfig, domain: Domain, request: EvalRequest, mode: Mode
         samples=request.samples,
         smoke=config.smoke,
         resamples=config.eval.resamples,
+        wave=config.rollout.max_batch,
     )
 
 
@@ -171,7 +173,7 @@ def _scripted(
         )
     tokenizer = atlas_tokenizer()
     backend = scripted_backend(name, setting.domain.law, tokenizer)
-    rollouts = roll_out(setting, tasks, backend, tokenizer)
+    rollouts = roll_out(setting, make_starts(setting, tasks), backend, tokenizer)
     return Evaluated(
         rollouts=rollouts,
         episodes=judge_all(setting, rollouts, None),
@@ -201,7 +203,7 @@ def _modelled(
     if mode.imagine:
         rollouts = imagine_first(setting, tasks, policy, backend, mode.imagine).rollouts
     else:
-        rollouts = roll_out(setting, tasks, backend, policy.tokenizer)
+        rollouts = roll_out(setting, make_starts(setting, tasks), backend, policy.tokenizer)
     return Evaluated(
         rollouts=rollouts,
         episodes=judge_all(setting, rollouts, policy),

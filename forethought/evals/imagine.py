@@ -59,7 +59,7 @@ def imagine_first(
         for candidate in range(k)
     ]
     one_turn = replace(setting, engine=replace(setting.engine, stop_after_turns=1))
-    candidates = roll_out(one_turn, tasks, backend, policy.tokenizer, starts)
+    candidates = roll_out(one_turn, starts, backend, policy.tokenizer)
     levels = score_levels(
         policy, candidates, temperature=setting.engine.sampling.temperature or 1.0
     )
@@ -80,7 +80,7 @@ def imagine_first(
                 mode=setting.mode,
             )
         )
-    rollouts = roll_out(setting, tasks, backend, policy.tokenizer, chosen)
+    rollouts = roll_out(setting, chosen, backend, policy.tokenizer)
     return Imagined(rollouts=rollouts, extra_tokens=extra)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from forethought.domains import Domain
 from forethought.foresight.grounding import keyword_record
 from forethought.jsonl import write_json, write_jsonl
+from forethought.progress import progress
 from forethought.rewards.terms import RewardConfig
 from forethought.rollout.backend import Backend
 from forethought.rollout.engine import EngineConfig, Start, run_rollouts_sync
@@ -42,6 +43,8 @@ class EvalSetting:
     samples: int = 1  # rollouts a task
     smoke: bool = False
     resamples: int = 2000
+    wave: int = 256  # rollouts between two lines of progress
+    label: str = ""  # what progress calls it
 
 
 def tasks_hash(tasks: Sequence[Task]) -> str:
@@ -71,20 +74,18 @@ def make_starts(setting: EvalSetting, tasks: Sequence[Task]) -> list[Start]:
 
 
 def roll_out(
-    setting: EvalSetting,
-    tasks: Sequence[Task],
-    backend: Backend,
-    tokenizer: Any,
-    starts: Sequence[Start] | None = None,
+    setting: EvalSetting, starts: Sequence[Start], backend: Backend, tokenizer: Any
 ) -> list[Rollout]:
-    """The rollouts of every task, in order; `starts` replaces the plain ones."""
-    return run_rollouts_sync(
-        make_starts(setting, tasks) if starts is None else starts,
-        backend,
-        setting.domain.text_format,
-        tokenizer,
-        setting.engine,
-    )
+    """The rollouts of all starts, in order, `setting.wave` at a time with progress between."""
+    rollouts: list[Rollout] = []
+    with progress(f"rolling out {setting.label}".rstrip(), len(starts)) as bar:
+        for first in range(0, len(starts), setting.wave):
+            wave = starts[first : first + setting.wave]
+            rollouts += run_rollouts_sync(
+                wave, backend, setting.domain.text_format, tokenizer, setting.engine
+            )
+            bar.advance(len(wave))
+    return rollouts
 
 
 def judge_all(
@@ -105,7 +106,7 @@ def judge_all(
             setting.reward,
             setting.domain.env_name,
             levels=None if levels is None else levels[number],
-            oracle=setting.domain.oracle(rollout),
+            truth=setting.domain.truth(rollout),
         )
         for number, rollout in enumerate(rollouts)
     ]

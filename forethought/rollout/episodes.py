@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from forethought.foresight.levels import expected_level
 from forethought.rewards.terms import RewardConfig, judge_rollout
-from forethought.types import Episode, EpisodeTurn, Rollout, Turn
+from forethought.types import Episode, EpisodeTurn, Rollout, Truth, Turn
 
 
 def to_episode(
@@ -15,7 +15,7 @@ def to_episode(
     env: str,
     *,
     levels: Sequence[tuple[float, ...] | None] | None = None,
-    oracle: Sequence[float | None] | None = None,
+    truth: Truth | None = None,
 ) -> Episode:
     """Judges a rollout and drops its tokens.
 
@@ -24,14 +24,17 @@ def to_episode(
         reward: how it is judged.
         env: name of the environment.
         levels: per turn the 21 level probabilities, None where there is no slot.
-        oracle: per turn the exact success probability, where the world has one.
+        truth: what the world knows about it, where it knows anything.
     """
     judged = judge_rollout(rollout, reward)
+    known = truth or Truth()
+    count = len(rollout.turns)
     turns = tuple(
         _turn(
             turn,
             levels[number] if levels is not None else turn.level_probs,
-            oracle[number] if oracle is not None else None,
+            (known.p or (None,) * count)[number],
+            (known.copied or (None,) * count)[number],
         )
         for number, turn in enumerate(rollout.turns)
     )
@@ -54,10 +57,13 @@ def to_episode(
         tokens_sampled=sum(len(turn.ids) for turn in rollout.turns),
         tokens_observation=sum(len(turn.observation_ids) for turn in rollout.turns),
         wall_s=rollout.wall_s,
+        choice=known.choice,
     )
 
 
-def _turn(turn: Turn, levels: tuple[float, ...] | None, oracle: float | None) -> EpisodeTurn:
+def _turn(
+    turn: Turn, levels: tuple[float, ...] | None, oracle: float | None, copied: bool | None
+) -> EpisodeTurn:
     return EpisodeTurn(
         text=turn.text,
         format_ok=turn.parsed.format_ok,
@@ -68,6 +74,7 @@ def _turn(turn: Turn, levels: tuple[float, ...] | None, oracle: float | None) ->
         q_expected=None if levels is None else expected_level(levels),
         q_levels=levels,
         oracle_p=oracle,
+        copied=copied,
         sampled_tokens=len(turn.ids),
         problems=turn.parsed.problems,
     )

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from forethought.domains import make_base
 from forethought.errors import GuardRail
-from forethought.evals.run import roll_out
+from forethought.evals.run import make_starts, roll_out
+from forethought.progress import say
 from forethought.rollout.hf.backend import HFBackend
 from forethought.stages.context import Context
 from forethought.stages.evaluate import setting_for
-from forethought.stages.progress import say
 from forethought.stages.supervised import Corpus, train_supervised
 from forethought.training.policy import Policy
 
@@ -41,8 +41,9 @@ def _gate(context: Context, policy: Policy) -> None:
     backend = HFBackend(
         policy.model, tokenizer=policy.tokenizer, max_batch=context.config.rollout.max_batch
     )
-    rollouts = roll_out(setting, tasks, backend, policy.tokenizer)
-    right, total = context.domain.copies(rollouts)
+    rollouts = roll_out(setting, make_starts(setting, tasks), backend, policy.tokenizer)
+    marks = [mark for r in rollouts for mark in context.domain.truth(r).copied if mark is not None]
+    right, total = sum(marks), len(marks)
     accuracy = right / max(total, 1)
     say(f"base: {right} of {total} links copied right ({accuracy:.1%})")
     if accuracy < section.min_copy_accuracy:

@@ -10,18 +10,19 @@ from forethought.evals.run import (
     EvalSetting,
     Evaluated,
     judge_all,
+    make_starts,
     roll_out,
     tasks_hash,
     write_evaluation,
 )
+from forethought.progress import say
 from forethought.rollout.hf.backend import HFBackend
 from forethought.stages.context import Context
-from forethought.stages.progress import say
 from forethought.training.policy import Policy
 
 
-def setting_for(context: Context, *, temperature: float, mode: str) -> EvalSetting:
-    """The evaluation setting of a run at one temperature."""
+def setting_for(context: Context, *, temperature: float, mode: str, label: str = "") -> EvalSetting:
+    """The evaluation setting of a run at one temperature; `label` is what progress calls it."""
     section = context.config.eval
     return EvalSetting(
         domain=context.domain,
@@ -32,6 +33,8 @@ def setting_for(context: Context, *, temperature: float, mode: str) -> EvalSetti
         mode=mode,
         smoke=context.config.smoke,
         resamples=section.resamples,
+        wave=context.config.rollout.max_batch,
+        label=label,
     )
 
 
@@ -60,11 +63,12 @@ def evaluate_stage(context: Context, policy: Policy, stage: str) -> dict[str, di
         if context.resume and (folder / "summary.json").is_file():
             summaries[label] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
             continue
-        setting = setting_for(context, temperature=temperature, mode=mode)
+        setting = setting_for(context, temperature=temperature, mode=mode, label=label)
         if k:
             rollouts = imagine_first(setting, tasks, policy, backend, k).rollouts
         else:
-            rollouts = roll_out(setting, tasks, backend, policy.tokenizer)
+            starts = make_starts(setting, tasks)
+            rollouts = roll_out(setting, starts, backend, policy.tokenizer)
         result = Evaluated(
             rollouts=rollouts,
             episodes=judge_all(setting, rollouts, policy),

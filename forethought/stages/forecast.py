@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 
 from forethought.config import RunConfig
-from forethought.stages.progress import say
+from forethought.progress import say
 
 BUDGET_S = 30.0
 

@@ -18,11 +18,11 @@ from forethought.hindsight.branch import BranchPoint, Student, measure, smoothed
 from forethought.hindsight.records import Label, Labelled, relabelled
 from forethought.hindsight.trajectory import Trajectory
 from forethought.jsonl import dumps
+from forethought.progress import progress
 from forethought.rollout.author import AuthoredTurn, author
 from forethought.rollout.hf.backend import HFBackend
 from forethought.rollout.render import TextFormat
 from forethought.stages.context import Context
-from forethought.stages.progress import progress
 from forethought.training.policy import Policy
 from forethought.types import Rollout
 

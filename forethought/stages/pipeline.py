@@ -18,12 +18,12 @@ from typing import Any
 from forethought.config import RunConfig
 from forethought.hindsight.records import Labelled
 from forethought.jsonl import write_json
+from forethought.progress import say
 from forethought.report.page import build_page
 from forethought.stages import base, midtrain, prepare, rl, sft
 from forethought.stages.comparisons import compare_stages
 from forethought.stages.context import Context, open_run, set_threads
 from forethought.stages.evaluate import evaluate_stage
-from forethought.stages.progress import say
 from forethought.training.policy import Policy
 
 CONTROL = "fe-sft-grpo"

@@ -17,9 +17,9 @@ from forethought.hindsight.records import Branch, Labelled, labelled_to_row, rea
 from forethought.hindsight.steps import step_rows
 from forethought.hindsight.trajectory import Trajectory, steps_of
 from forethought.jsonl import write_json, write_jsonl
+from forethought.progress import say
 from forethought.stages.context import Context
 from forethought.stages.labels import as_rollout, make_student, measure_labels
-from forethought.stages.progress import say
 from forethought.training.policy import Policy
 
 

@@ -16,12 +16,12 @@ from forethought.algos.credit import CreditConfig, credit_episodes
 from forethought.algos.values import ValueFit, fit_values
 from forethought.config import RlConfig
 from forethought.errors import GuardRail
+from forethought.progress import progress, say
 from forethought.rollout.engine import Start, run_rollouts_sync
 from forethought.rollout.episodes import to_episode
 from forethought.rollout.hf.backend import HFBackend
 from forethought.runlog import MetricsLog
 from forethought.stages.context import Context
-from forethought.stages.progress import progress, say
 from forethought.training import checkpoint
 from forethought.training.optim import OptimConfig
 from forethought.training.policy import Policy

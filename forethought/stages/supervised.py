@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forethought.config import SupervisedConfig
+from forethought.progress import progress, say
 from forethought.runlog import MetricsLog
 from forethought.stages.context import Context
-from forethought.stages.progress import progress, say
 from forethought.training import checkpoint
 from forethought.training.optim import OptimConfig
 from forethought.training.policy import Policy

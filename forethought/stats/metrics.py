@@ -24,6 +24,13 @@ def mean(values_N: Array, weights_RN: Array) -> Array:
         return np.where(total > 0, weights_RN @ values_N / total, np.nan)
 
 
+def ratio(top_N: Array, bottom_N: Array, weights_RN: Array) -> Array:
+    """Weighted sum of the first over that of the second, [R]; nan where the second is 0."""
+    bottom = weights_RN @ bottom_N
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(np.abs(bottom) > 1e-12, weights_RN @ top_N / bottom, np.nan)
+
+
 def brier(q_N: Array, y_N: Array, weights_RN: Array) -> Array:
     """Mean of (q - y)^2, [R] (Brier 1950)."""
     return mean((q_N - y_N) ** 2, weights_RN)

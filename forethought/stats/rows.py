@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forethought.stats.metrics import FORECAST_METRICS, Array, mean
+from forethought.stats.metrics import FORECAST_METRICS, Array, mean, ratio
 from forethought.types import Episode, EpisodeTurn
 
 CUTS = ("first", "last", "all")
@@ -101,6 +101,10 @@ def _plain_columns(valid: Sequence[Episode], index: dict[str, int]) -> dict[str,
         "q_missing": _column([(float(q_of(t, "") is None), task) for t, task in turns]),
         "tool_error_rate": _column([(float(t.tool_error), task) for t, task in calls]),
         "q_modal_share": _modal(turns),
+        "copy_accuracy": _column(
+            [(float(t.copied), task) for t, task in turns if t.copied is not None]
+        ),
+        "choice_gain": _choice_gain(episodes),
         "oracle_mae": _column(_per_episode(episodes, _oracle_error)),
         "keyword_precision": _column(_per_episode(episodes, _precision)),
         "keyword_lift": _column(_per_episode(episodes, _lift)),
@@ -112,6 +116,19 @@ def _modal(turns: Sequence[tuple[EpisodeTurn, int]]) -> Column:
     values = [q for q, _ in stated]
     mode = max(sorted(set(values)), key=values.count) if values else 0.0
     return _column([(float(q == mode), task) for q, task in stated])
+
+
+def _choice_gain(episodes: Sequence[tuple[Episode, int]]) -> Column:
+    """(chosen - mean) summed over episodes / (best - mean) summed likewise."""
+    rows = [(e.choice, task) for e, task in episodes if e.choice is not None]
+    return Column(
+        metric=ratio,
+        q=np.array([choice.chosen - choice.mean for choice, _ in rows], dtype=np.float64),
+        y=np.array([choice.best - choice.mean for choice, _ in rows], dtype=np.float64),
+        weight=np.ones(len(rows)),
+        task=np.array([task for _, task in rows], dtype=np.int64),
+        n=len(rows),
+    )
 
 
 def _per_episode(

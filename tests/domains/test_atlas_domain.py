@@ -152,12 +152,16 @@ def test_the_oracle_agrees_with_the_wanderer_it_describes() -> None:
     ]
     text_format = domain().text_format
     rollouts = run_rollouts_sync(starts, backend, text_format, tokenizer(), domain().engine)
-    predicted = [domain().oracle(rollout)[0] or 0.0 for rollout in rollouts]
+    truths = [domain().truth(rollout) for rollout in rollouts]
+    predicted = [truth.p[0] or 0.0 for truth in truths]
     won = [float(rollout.answer in rollout.task.answers) for rollout in rollouts]
     # 400 tasks: the standard error of the mean outcome is .025.
     assert abs(sum(predicted) - sum(won)) / len(won) < 0.075
-    right, total = domain().copies(rollouts)
-    assert right == total > 600
+    marks = [mark for truth in truths for mark in truth.copied if mark is not None]
+    assert all(marks) and len(marks) > 600
+    gained = sum(t.choice.chosen - t.choice.mean for t in truths if t.choice)
+    possible = sum(t.choice.best - t.choice.mean for t in truths if t.choice)
+    assert abs(gained / possible) < 0.1  # the wanderer chooses by chance
 
 
 def test_steps_that_ask_for_nothing_on_a_route_cannot_be_told() -> None:
