@@ -186,9 +186,14 @@ def _open_links(facts: QuestionFacts, links: list[_Link], step: int) -> int:
 
 
 def _keywords(ahead: list[_Link], seen: str) -> tuple[str, ...]:
-    """Signs and regions of the coming pages in order, without any word that was already seen."""
+    """The signs of the coming pages in order, then the region where the road ends.
+
+    Words that were already seen are left out. Regions on the way stand in the roadmap; repeated
+    here they would mostly be duplicates, and they are common words that other futures hold too.
+    """
     known = set(seen.split())
-    words = [w for link in ahead if link.page for w in (link.page.sign, link.page.object_region)]
+    pages = [link.page for link in ahead if link.page is not None]
+    words = [page.sign for page in pages] + [page.object_region for page in pages[-1:]]
     return tuple(dict.fromkeys(word for word in words if word not in known))[:MAX_KEYWORDS]
 
 
