@@ -73,12 +73,13 @@ class SupervisedConfig(Section):
 
 
 class BaseTraining(SupervisedConfig):
-    """Base training of the synthetic worlds: copying, pages, the wanderer's episodes."""
+    """Before stage 1: copying, pages, episodes (synthetic worlds); episodes (pretrained models)."""
 
     drill_tokens: int = 300_000
     page_tokens: int = 100_000
     episode_tokens: int = 600_000
-    min_copy_accuracy: float = Field(0.97, ge=0, le=1)
+    warmup_episodes: int = Field(0, ge=0)  # pretrained models: episodes without blocks
+    min_copy_accuracy: float = Field(0.97, ge=0, le=1)  # of the gate; 0: no gate
     gate_tasks: int = 100
 
 
@@ -126,6 +127,7 @@ class RlConfig(Section):
     omega: float = 0.2  # paper
     c_g: float = 0.1  # causal
     c_q: float = 1.0  # causal
+    malformed_penalty: float = Field(0.1, ge=0)  # off the reward, a turn that breaks the format
     reference_tokens: int = 64  # L_ref
     clip_low: float = 0.2
     clip_high: float = 0.28
@@ -155,6 +157,7 @@ class RolloutConfig(Section):
     max_turn_tokens: int = Field(96, ge=8)
     max_context_tokens: int = Field(400, ge=32)
     max_batch: int = Field(256, ge=1)
+    bf16: bool = False  # sample with a bfloat16 copy of the weights
     top_k_documents: int = Field(2, ge=1)
 
 

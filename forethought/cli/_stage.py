@@ -27,6 +27,7 @@ def open_stage(args: argparse.Namespace, stage: str) -> tuple[Context, Policy]:
         InputError: no model to start from, or the folder holds another configuration.
     """
     from forethought.config import load_config
+    from forethought.data.models import resolve_model
     from forethought.stages import base
     from forethought.stages.context import holds_run, open_run, set_threads
     from forethought.training.policy import Policy
@@ -39,4 +40,4 @@ def open_stage(args: argparse.Namespace, stage: str) -> tuple[Context, Policy]:
     start = context.stage_dir(BEFORE[stage]) / "model"
     if args.init is None and stage in ("prepare", "midtrain") and not start.is_dir():
         return context, base.run(context)
-    return context, Policy.load(args.init or str(start), dtype=config.model.dtype)
+    return context, Policy.load(resolve_model(args.init or str(start)), dtype=config.model.dtype)

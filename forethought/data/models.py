@@ -71,11 +71,14 @@ def is_fetched(name: str) -> bool:
 
 
 def resolve_model(name_or_path: str) -> str:
-    """The folder of a known name that was fetched; any other name or path as it is.
+    """The folder of a stage (RUN/STAGE) or of a fetched name; any other name or path as it is.
 
     Raises:
         MissingError: a known name that is not in the cache yet.
     """
+    stage = Path(name_or_path) / "model"
+    if stage.is_dir():
+        return str(stage)
     if name_or_path not in MODELS:
         return name_or_path
     if not is_fetched(name_or_path):

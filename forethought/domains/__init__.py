@@ -48,8 +48,11 @@ class Domain(Protocol):
         """A fresh environment instance."""
         ...
 
-    def trajectories(self, num: int, tokenizer: Any) -> list[Trajectory]:
-        """The first trajectories, failures kept, from scripted policies or annotations."""
+    def trajectories(self, num: int, tokenizer: Any, *, split: str = "train") -> list[Trajectory]:
+        """The first trajectories, failures kept, from scripted policies or annotations.
+
+        Those of another split than `train` are for measuring.
+        """
         ...
 
     def entities(self) -> tuple[str, ...]:
@@ -88,7 +91,24 @@ def make_base(config: RunConfig, domain: Domain) -> tuple[Policy, list[TrainingS
     from forethought.data.models import resolve_model
     from forethought.training.policy import Policy
 
-    return Policy.load(resolve_model(config.model.name), dtype=config.model.dtype), []
+    policy = Policy.load(resolve_model(config.model.name), dtype=config.model.dtype)
+    return policy, _warm_up(config, domain, policy)
+
+
+def _warm_up(config: RunConfig, domain: Domain, policy: Policy) -> list[TrainingSequence]:
+    """Right trajectories in the format without blocks, behind those that stage 0 will use."""
+    from forethought.hindsight.corpus import CorpusBuilder
+
+    num = config.base.warmup_episodes
+    if num == 0:
+        return []
+    taken = config.prepare.num_episodes
+    found = domain.trajectories(taken + 2 * num, policy.tokenizer)[taken:]
+    builder = CorpusBuilder(
+        text_format=domain.text_format, tokenizer=policy.tokenizer, writer=domain.writer
+    )
+    right = [trajectory for trajectory in found if trajectory.success][:num]
+    return [builder.imitation(trajectory).sequence for trajectory in right]
 
 
 def no_worlds(source: str) -> InputError:

@@ -110,11 +110,13 @@ class AtlasDomain:
             self._retrievers[seed] = BM25Retriever(documents)
         return self._retrievers[seed]
 
-    def trajectories(self, num: int, tokenizer: Any) -> list[Trajectory]:
+    def trajectories(self, num: int, tokenizer: Any, *, split: str = "train") -> list[Trajectory]:
         """Episodes of the wanderer, failures kept, through the real engine and retriever."""
-        return list(itertools.islice(self.wander(tokenizer, offset=0), num))
+        return list(itertools.islice(self.wander(tokenizer, offset=0, split=split), num))
 
-    def wander(self, tokenizer: Any, *, offset: int, wave: int = 500) -> Iterator[Trajectory]:
+    def wander(
+        self, tokenizer: Any, *, offset: int, split: str = "train", wave: int = 500
+    ) -> Iterator[Trajectory]:
         """Endless trajectories of the wanderer over the tasks from `offset` on."""
         from forethought.evals.baselines import scripted_backend
         from forethought.rewards.terms import RewardConfig, judge_rollout
@@ -129,7 +131,7 @@ class AtlasDomain:
                     noise=(self.seed, 0, first + number),
                     mode="plain",
                 )
-                for number, task in enumerate(self.tasks("train", wave, offset=first))
+                for number, task in enumerate(self.tasks(split, wave, offset=first))
             ]
             for rollout in run_rollouts_sync(
                 starts, backend, self.text_format, tokenizer, self.engine

@@ -58,7 +58,7 @@ class FileSearchDomain:
         """Search over the corpus of the file."""
         return SearchQA(retriever_for=lambda row: self.retriever, top_k=self.top_k)
 
-    def trajectories(self, num: int, tokenizer: Any) -> list[Trajectory]:
+    def trajectories(self, num: int, tokenizer: Any, *, split: str = "train") -> list[Trajectory]:
         """A file of tasks brings none."""
         return []
 

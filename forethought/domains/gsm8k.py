@@ -42,9 +42,12 @@ class Gsm8kDomain:
 
     @cached_property
     def _train(self) -> list[GsmTrajectory]:
-        """One right trajectory of each short training problem, shuffled by the seed."""
+        return self._annotated("train")
+
+    def _annotated(self, split: str) -> list[GsmTrajectory]:
+        """Trajectories of the short problems of a split, right and wrong, shuffled by the seed."""
         found: list[GsmTrajectory] = []
-        for row in load_gsm8k("train"):
+        for row in load_gsm8k(split):
             for episode in episodes_from_annotations(row, seed=self.seed):
                 if 1 <= len(episode.steps) <= self.max_annotations:
                     found.append(episode)
@@ -69,9 +72,10 @@ class Gsm8kDomain:
         """A Python tool in a limited subprocess."""
         return MathsPython()
 
-    def trajectories(self, num: int, tokenizer: Any) -> list[Trajectory]:
+    def trajectories(self, num: int, tokenizer: Any, *, split: str = "train") -> list[Trajectory]:
         """Annotated solutions and their seeded failures."""
-        return [as_trajectory(episode) for episode in self._train[:num]]
+        found = self._train if split == "train" else self._annotated("test")
+        return [as_trajectory(episode) for episode in found[:num]]
 
     def entities(self) -> tuple[str, ...]:
         """Capital letters and numbers show what must not be told."""

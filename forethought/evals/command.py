@@ -191,15 +191,11 @@ def _modelled(
             next_step="evaluate a local model; a server back-end is not part of this version",
         )
     from forethought.data.models import resolve_model
-    from forethought.rollout.hf.backend import HFBackend
+    from forethought.rollout.hf.backend import backend_for
     from forethought.training.policy import Policy
 
-    stage = Path(name) / "model"
-    path = str(stage) if stage.is_dir() else resolve_model(name)
-    policy = Policy.load(path, dtype=config.model.dtype)
-    backend = HFBackend(
-        policy.model, tokenizer=policy.tokenizer, max_batch=config.rollout.max_batch
-    )
+    policy = Policy.load(resolve_model(name), dtype=config.model.dtype)
+    backend = backend_for(policy, config.rollout)
     if mode.imagine:
         rollouts = imagine_first(setting, tasks, policy, backend, mode.imagine).rollouts
     else:

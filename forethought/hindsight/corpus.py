@@ -104,6 +104,17 @@ class CorpusBuilder:
         rule = SupervisedRule(skip=action, observation_weight=options.lambda_obs)
         return self._encode(item.trajectory, turns, "free", rule, "free")
 
+    def single(
+        self, items: Sequence[Labelled], index: int, step: int, kind: str, rng: random.Random
+    ) -> TrainingSequence:
+        """An episode up to `step` with one free-text block there, which alone has weight."""
+        item = items[index]
+        turns = [self._turn(None, s) for s in item.trajectory.steps[: step + 1]]
+        block = self.block(items, index, step, kind)
+        turns[step] = replace(turns[step], text=self._free_text(block, rng, turns[step].text))
+        rule = SupervisedRule(skip=(Span.THINK, Span.ACTION), turns=(step,))
+        return self._encode(item.trajectory, turns, "free", rule, kind).sequence
+
     def branch(self, item: Labelled, branch: Branch, q: float) -> Written:
         """The turn of an executed alternative with its own block; only that turn's block trains."""
         whole = replace(
@@ -177,10 +188,12 @@ class Written:
 
 
 def _other(items: Sequence[Labelled], index: int, step: int) -> Labelled:
-    """The next trajectory (cyclically) of another task that has this turn."""
-    mine = items[index].trajectory.task.id
+    """The next trajectory (cyclically) of another task that has such a turn."""
+    mine = items[index].trajectory
+    calls = step < mine.num_calls
     for offset in range(1, len(items)):
         other = items[(index + offset) % len(items)]
-        if other.trajectory.task.id != mine and len(other.trajectory.steps) > step:
+        turns = other.trajectory.num_calls if calls else len(other.trajectory.steps)
+        if other.trajectory.task.id != mine.task.id and turns > step:
             return other
     return items[index]

@@ -22,6 +22,7 @@ class RewardConfig:
 
     terms: tuple[str, ...] = ("outcome", "invalid_actions")  # names of `TERMS`
     invalid_penalty: float = 0.01  # for each turn without an action; the paper's value
+    malformed_penalty: float = 0.1  # for each turn that the strict format refuses
 
     def __post_init__(self) -> None:
         """Refuses unknown terms.
@@ -46,6 +47,7 @@ class Facts:
     success: bool
     num_turns: int
     num_invalid: int  # turns without an action
+    num_malformed: int = 0  # turns with an action that the strict format refuses
 
 
 class Judgement(NamedTuple):
@@ -66,6 +68,15 @@ def invalid_actions(facts: Facts, config: RewardConfig) -> float:
     return -config.invalid_penalty * facts.num_invalid
 
 
+def malformed_turns(facts: Facts, config: RewardConfig) -> float:
+    """A penalty for each turn that acts but breaks the format; not in the paper.
+
+    Actions run whether or not the block around them parses, so without it nothing in stage 3 holds
+    the format together.
+    """
+    return -config.malformed_penalty * facts.num_malformed
+
+
 def maths_paper(facts: Facts, config: RewardConfig) -> float:
     """+-1 with the tool terms of arXiv 2606.27483, instead of `outcome`.
 
@@ -80,6 +91,7 @@ def maths_paper(facts: Facts, config: RewardConfig) -> float:
 TERMS: dict[str, Callable[[Facts, RewardConfig], float]] = {
     "outcome": outcome,
     "invalid_actions": invalid_actions,
+    "malformed_turns": malformed_turns,
     "maths_paper": maths_paper,
 }
 """Reward terms by name."""
@@ -99,6 +111,9 @@ def judge_rollout(rollout: Rollout, config: RewardConfig) -> Judgement:
         success=success,
         num_turns=len(rollout.turns),
         num_invalid=sum(turn.parsed.action is None for turn in rollout.turns),
+        num_malformed=sum(
+            turn.parsed.action is not None and not turn.parsed.format_ok for turn in rollout.turns
+        ),
     )
     reward = sum(TERMS[name](facts, config) for name in config.terms)
     return Judgement(success=int(success), reward=float(reward), judge=judge)

@@ -1,8 +1,9 @@
 """Base training: the model that every arm starts from.
 
 A synthetic world trains a tiny model from scratch (copy drill, pages, the wanderer's episodes); a
-pretrained model is taken as it is. A gate stops the run when the base copies too few entities
-rightly, because every later failure would then be one of copying.
+pretrained model may be warmed up with episodes without blocks, so that the continuations of stage
+0 can act at all. A gate stops the run when the base copies too few entities rightly, because every
+later failure would then be one of copying.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from forethought.domains import make_base
 from forethought.errors import GuardRail
 from forethought.evals.run import make_starts, roll_out
 from forethought.progress import say
-from forethought.rollout.hf.backend import HFBackend
+from forethought.rollout.hf.backend import backend_for
 from forethought.stages.context import Context
 from forethought.stages.evaluate import setting_for
 from forethought.stages.supervised import Corpus, train_supervised
@@ -28,7 +29,8 @@ def run(context: Context) -> Policy:
     if sequences:
         corpus = Corpus(sequences=sequences, shuffle=False)
         train_supervised(context, "base", policy, corpus, context.config.base)
-        _gate(context, policy)
+        if context.config.base.min_copy_accuracy > 0:
+            _gate(context, policy)
     else:
         policy.save(context.stage_dir("base") / "model")
     return policy
@@ -38,9 +40,7 @@ def _gate(context: Context, policy: Policy) -> None:
     section = context.config.base
     tasks = context.domain.tasks(context.config.eval.split, section.gate_tasks)
     setting = setting_for(context, temperature=0.0, mode="plain")
-    backend = HFBackend(
-        policy.model, tokenizer=policy.tokenizer, max_batch=context.config.rollout.max_batch
-    )
+    backend = backend_for(policy, context.config.rollout)
     rollouts = roll_out(setting, make_starts(setting, tasks), backend, policy.tokenizer)
     marks = [mark for r in rollouts for mark in context.domain.truth(r).copied if mark is not None]
     right, total = sum(marks), len(marks)

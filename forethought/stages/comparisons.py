@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from forethought.evals.blocks import compare_losses
+from forethought.jsonl import read_jsonl
 from forethought.runlog import read_episodes
 from forethought.stages.context import Context
+from forethought.stages.midtrain import BLOCKS
 from forethought.stats.bootstrap import paired_difference
 
 METRICS = ("success", "brier_skill_expected.first", "auroc_expected.first", "keyword_lift")
@@ -25,7 +28,7 @@ def compare_stages(context: Context, stages: Sequence[dict[str, Any]]) -> list[d
     pairs += [("rl-greedy", "sft-greedy"), ("sft-imagine4", "sft"), ("rl-imagine4", "rl")]
     for arm in arms:
         pairs += [(f"{arm}-rl", f"{arm}-sft"), ("sft", f"{arm}-sft"), ("rl", f"{arm}-rl")]
-    rows: list[dict[str, Any]] = []
+    rows = _block_losses(context)
     for a, b in pairs:
         if a not in names or b not in names:
             continue
@@ -36,3 +39,12 @@ def compare_stages(context: Context, stages: Sequence[dict[str, Any]]) -> list[d
             if cell is not None:
                 rows.append({"a": a, "b": b, "metric": metric, **cell, "unit": "task"})
     return rows
+
+
+def _block_losses(context: Context) -> list[dict[str, Any]]:
+    """What stage 1 did to the loss on held-out blocks; nothing where it was not measured."""
+    file = context.stage_dir("midtrain") / BLOCKS
+    if not file.is_file():
+        return []
+    rows = [row for _, row in read_jsonl(file)]
+    return compare_losses(rows, seed=context.config.seed)

@@ -16,7 +16,7 @@ from forethought.evals.run import (
     write_evaluation,
 )
 from forethought.progress import say
-from forethought.rollout.hf.backend import HFBackend
+from forethought.rollout.hf.backend import backend_for
 from forethought.stages.context import Context
 from forethought.training.policy import Policy
 
@@ -48,9 +48,7 @@ def evaluate_stage(context: Context, policy: Policy, stage: str) -> dict[str, di
     mode = "foresight" if stage in ("sft", "rl") else "plain"
     tasks = context.domain.tasks(section.split, section.num_tasks)
     model_hash = policy.sha256()
-    backend = HFBackend(
-        policy.model, tokenizer=policy.tokenizer, max_batch=context.config.rollout.max_batch
-    )
+    backend = backend_for(policy, context.config.rollout)
     name = context.eval_name(stage)
     plans = [(name, section.temperature, 0)]
     if section.greedy_too:

@@ -20,7 +20,7 @@ from forethought.hindsight.trajectory import Trajectory
 from forethought.jsonl import dumps
 from forethought.progress import progress
 from forethought.rollout.author import AuthoredTurn, author
-from forethought.rollout.hf.backend import HFBackend
+from forethought.rollout.hf.backend import backend_for
 from forethought.rollout.render import TextFormat
 from forethought.stages.context import Context
 from forethought.training.policy import Policy
@@ -30,9 +30,8 @@ from forethought.types import Rollout
 def make_student(context: Context, policy: Policy) -> Student:
     """The policy as the source of continuations, at the training temperature, without blocks."""
     section = context.config.prepare
-    bounds = context.config.rollout
     return Student(
-        backend=HFBackend(policy.model, tokenizer=policy.tokenizer, max_batch=bounds.max_batch),
+        backend=backend_for(policy, context.config.rollout),
         tokenizer=policy.tokenizer,
         text_format=context.domain.text_format,
         engine=context.engine(temperature=section.label_temperature),

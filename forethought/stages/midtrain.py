@@ -9,21 +9,21 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from forethought.evals.blocks import HeldOut, block_losses, held_out_blocks, loss_rows
 from forethought.hindsight.corpus import CorpusBuilder, FreeOptions, Written
 from forethought.hindsight.records import Labelled
+from forethought.jsonl import write_jsonl
 from forethought.stages.context import Context
 from forethought.stages.supervised import Corpus, train_supervised
 from forethought.training.policy import Policy
+
+BLOCKS = "blocks.jsonl"
 
 
 def corpus(context: Context, items: Sequence[Labelled], policy: Policy) -> list[Written]:
     """The sequences of stage 1: one an episode, with free blocks or untouched."""
     section = context.config.midtrain
-    builder = CorpusBuilder(
-        text_format=context.domain.text_format,
-        tokenizer=policy.tokenizer,
-        writer=context.domain.writer,
-    )
+    builder = _builder(context, policy)
     options = FreeOptions(
         kind=section.corpus, block_share=section.block_share, lambda_obs=section.lambda_obs
     )
@@ -38,14 +38,43 @@ def corpus(context: Context, items: Sequence[Labelled], policy: Policy) -> list[
     return [sequence for sequence in sequences if sequence is not None]
 
 
+def _builder(context: Context, policy: Policy) -> CorpusBuilder:
+    return CorpusBuilder(
+        text_format=context.domain.text_format,
+        tokenizer=policy.tokenizer,
+        writer=context.domain.writer,
+    )
+
+
 def block_tokens(context: Context, items: Sequence[Labelled], policy: Policy) -> int:
     """Block tokens of one pass over the corpus of stage 1: its dose of foresight."""
     return sum(written.block_tokens for written in corpus(context, items, policy))
 
 
 def run(context: Context, items: Sequence[Labelled], policy: Policy) -> Policy:
-    """Trains the policy on the stage-0 trajectories; returns it, saved as midtrain/model."""
+    """Trains the policy on the stage-0 trajectories; returns it, saved as midtrain/model.
+
+    The loss on held-out blocks, before and after, goes to midtrain/blocks.jsonl.
+    """
     sequences = [written.sequence for written in corpus(context, items, policy)]
     section = context.config.midtrain
     data = Corpus(sequences=sequences, epochs=section.epochs)
-    return train_supervised(context, "midtrain", policy, data, section)
+    held_out = _held_out(context, items, policy)
+    before = block_losses(policy, held_out)
+    policy = train_supervised(context, "midtrain", policy, data, section)
+    rows = loss_rows(held_out, before, block_losses(policy, held_out))
+    write_jsonl(context.stage_dir("midtrain") / BLOCKS, rows)
+    return policy
+
+
+def _held_out(context: Context, items: Sequence[Labelled], policy: Policy) -> HeldOut:
+    """Blocks of trajectories of the evaluation's split, all with the mean label as number."""
+    section = context.config.eval
+    trajectories = context.domain.trajectories(
+        section.num_tasks, policy.tokenizer, split=section.split
+    )
+    labels = [item.labels[0].value for item in items]
+    mean = sum(labels) / max(len(labels), 1)
+    return held_out_blocks(
+        _builder(context, policy), trajectories, number=mean, seed=context.config.seed
+    )

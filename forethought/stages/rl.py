@@ -17,9 +17,10 @@ from forethought.algos.values import ValueFit, fit_values
 from forethought.config import RlConfig
 from forethought.errors import GuardRail
 from forethought.progress import progress, say
+from forethought.rewards.terms import RewardConfig
 from forethought.rollout.engine import Start, run_rollouts_sync
 from forethought.rollout.episodes import to_episode
-from forethought.rollout.hf.backend import HFBackend
+from forethought.rollout.hf.backend import backend_for
 from forethought.runlog import MetricsLog
 from forethought.stages.context import Context
 from forethought.training import checkpoint
@@ -103,9 +104,7 @@ def sample_groups(
         for number, task in enumerate(tasks)
         for member in range(section.group_size)
     ]
-    backend = HFBackend(
-        policy.model, tokenizer=policy.tokenizer, max_batch=context.config.rollout.max_batch
-    )
+    backend = backend_for(policy, context.config.rollout)
     engine = context.engine(temperature=section.temperature)
     return run_rollouts_sync(starts, backend, context.domain.text_format, policy.tokenizer, engine)
 
@@ -120,9 +119,8 @@ def one_update(
 ) -> tuple[dict[str, float], ValueFit | None]:
     """Scores, credits and trains on one batch of rollouts; returns statistics and the next fit."""
     section = context.config.rl
-    episodes = [
-        to_episode(rollout, context.reward, context.domain.env_name) for rollout in rollouts
-    ]
+    reward = reward_config(section)
+    episodes = [to_episode(rollout, reward, context.domain.env_name) for rollout in rollouts]
     valid = [number for number, episode in enumerate(episodes) if episode.error is None]
     lost = len(rollouts) - len(valid)
     if lost > section.max_failed_share * len(rollouts):
@@ -148,6 +146,14 @@ def one_update(
     if next_fit is not None:
         stats |= {f"value_beta_{k + 1}": beta for k, beta in enumerate(next_fit.beta)}
     return stats, next_fit
+
+
+def reward_config(section: RlConfig) -> RewardConfig:
+    """The reward that stage 3 trains on: the outcome, and penalties for broken turns."""
+    terms: tuple[str, ...] = ("outcome", "invalid_actions")
+    if section.malformed_penalty > 0:
+        terms += ("malformed_turns",)
+    return RewardConfig(terms=terms, malformed_penalty=section.malformed_penalty)
 
 
 def credit_config(section: RlConfig) -> CreditConfig:

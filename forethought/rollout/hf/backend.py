@@ -11,15 +11,19 @@ import asyncio
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from forethought.config import RolloutConfig
 from forethought.errors import InputError, MissingError
 from forethought.rollout.backend import Completion, Request
 from forethought.rollout.hf.cache import KvLayout, probe_layout
 from forethought.rollout.hf.sampler import StopRule
 from forethought.rollout.hf.wave import Row, Wave, WaveOptions
+
+if TYPE_CHECKING:
+    from forethought.training.policy import Policy
 
 
 @dataclass(slots=True)
@@ -242,6 +246,16 @@ class HFBackend:
                 f"batched decoding of {longest} tokens with a sliding window of {window}",
                 next_step="lower rollout.max_context_tokens to the window, or use another back-end",
             )
+
+
+def backend_for(policy: Policy, bounds: RolloutConfig) -> HFBackend:
+    """The back-end that a run samples a policy with."""
+    return HFBackend(
+        policy.model,
+        tokenizer=policy.tokenizer,
+        max_batch=bounds.max_batch,
+        dtype=torch.bfloat16 if bounds.bf16 else None,
+    )
 
 
 def _common(a: tuple[int, ...], b: tuple[int, ...]) -> int:

@@ -1,0 +1,134 @@
+"""Does stage 1 teach the future, or only the look of a block? The loss on blocks never trained on.
+
+Each held-out trajectory gets one free-text block at one of its turns, once with its own future and
+once with that of another task at the same turn, under the same headings and with the same number.
+A model that learns headings and style gains equally on both; only one that learns to foretell gains
+more on the true ones.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from forethought.hindsight.corpus import CorpusBuilder
+from forethought.hindsight.records import Label, Labelled
+from forethought.hindsight.trajectory import Trajectory
+from forethought.stats.bootstrap import interval, p_value, task_counts
+from forethought.training.policy import Policy
+from forethought.types import JsonRow, TrainingSequence
+
+KINDS = ("true", "shuffled")
+ROWS = 16  # sequences a forward pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """Blocks of both kinds at the same places."""
+
+    task_ids: tuple[str, ...]
+    steps: tuple[int, ...]
+    sequences: dict[str, tuple[TrainingSequence, ...]]  # kind -> one a place; the block is weighted
+
+
+def held_out_blocks(
+    builder: CorpusBuilder, trajectories: Sequence[Trajectory], *, number: float, seed: int
+) -> HeldOut:
+    """One place in each trajectory that calls a tool, with its true and its shuffled block.
+
+    Args:
+        builder: format, tokenizer and writer.
+        trajectories: never trained on.
+        number: the estimate in every block, in [0, 1]; equal, so that it tells nothing.
+        seed: of the places and headings.
+    """
+    label = Label(value=number, source="outcome", s=0, k=0, prior=number)
+    items = [
+        Labelled(trajectory=t, labels=(label,) * len(t.steps)) for t in trajectories if t.num_calls
+    ]
+    steps = [
+        random.Random(f"places/{seed}/{index}").randrange(item.trajectory.num_calls)
+        for index, item in enumerate(items)
+    ]
+    sequences = {
+        kind: tuple(
+            builder.single(items, index, step, kind, random.Random(f"headings/{seed}/{index}"))
+            for index, step in enumerate(steps)
+        )
+        for kind in KINDS
+    }
+    return HeldOut(
+        task_ids=tuple(item.trajectory.task.id for item in items),
+        steps=tuple(steps),
+        sequences=sequences,
+    )
+
+
+def block_losses(policy: Policy, held_out: HeldOut) -> dict[str, list[float]]:
+    """Mean negative log-likelihood (nats a token) of each block, by kind."""
+    return {kind: _losses(policy, held_out.sequences[kind]) for kind in KINDS}
+
+
+@torch.inference_mode()
+def _losses(policy: Policy, sequences: Sequence[TrainingSequence]) -> list[float]:
+    training = policy.model.training
+    policy.model.eval()
+    losses: list[float] = []
+    for first in range(0, len(sequences), ROWS):
+        batch = sequences[first : first + ROWS]
+        width = max(len(sequence.ids) for sequence in batch)
+        ids = torch.tensor([[*s.ids, *[0] * (width - len(s.ids))] for s in batch])  # [B, L]
+        weight = torch.tensor([[*s.ce_weight, *[0.0] * (width - len(s.ids))] for s in batch])
+        ids, weight = ids.to(policy.device), weight.to(policy.device)
+        # Padding stands behind the last real token, where a causal model does not look.
+        logits = policy.project(policy.features(ids))[:, :-1].float()
+        picked = logits.log_softmax(-1).gather(2, ids[:, 1:, None]).squeeze(2)
+        total = -(picked * weight[:, 1:]).sum(1) / weight[:, 1:].sum(1).clamp(min=1.0)
+        losses += total.tolist()
+    policy.model.train(training)
+    return losses
+
+
+def loss_rows(
+    held_out: HeldOut, before: dict[str, list[float]], after: dict[str, list[float]]
+) -> list[JsonRow]:
+    """One row a block: nats a token of both kinds, before and after the stage."""
+    rows: list[JsonRow] = []
+    for number, task_id in enumerate(held_out.task_ids):
+        row: JsonRow = {"task_id": task_id, "step": held_out.steps[number]}
+        for kind in KINDS:
+            row[kind] = {"before": before[kind][number], "after": after[kind][number]}
+        rows.append(row)
+    return rows
+
+
+def compare_losses(
+    rows: Sequence[JsonRow], *, seed: int, resamples: int = 2000
+) -> list[dict[str, object]]:
+    """The fall of the loss on true and on shuffled blocks, and how much larger the first is.
+
+    Returns:
+        Rows of a run's comparisons; `diff` is after minus before (nats a token), except for
+        `block_loss_fall.true_minus_shuffled`, which is above 0 where the future was learned.
+    """
+    fall = {
+        kind: np.array([row[kind]["before"] - row[kind]["after"] for row in rows], dtype=float)
+        for kind in KINDS
+    }
+    series = {f"block_loss.{kind}": -fall[kind] for kind in KINDS}
+    series["block_loss_fall.true_minus_shuffled"] = fall["true"] - fall["shuffled"]
+    counts = task_counts(len(rows), resamples, seed)
+    found: list[dict[str, object]] = []
+    for metric, values in series.items():
+        if not len(values):
+            continue
+        draws = counts @ values / len(values)
+        cell = interval(float(values.mean()), draws, len(values))
+        row: dict[str, object] = {"a": "midtrain", "b": "base", "metric": metric}
+        row |= {"diff": cell.value, "lo": cell.lo, "hi": cell.hi, "p": p_value(draws)}
+        found.append(row | {"unit": "task"})
+    return found
