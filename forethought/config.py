@@ -47,6 +47,7 @@ class ModelConfig(Section):
     max_positions: int = 512
     dtype: Literal["float32", "bfloat16"] = "float32"
     prompt_style: Literal["bare", "instruct", "chat"] = "bare"
+    train_last_layers: int = Field(0, ge=0)  # only these decoder layers learn; 0: every weight
 
 
 class OptimSection(Section):

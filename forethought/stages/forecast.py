@@ -60,6 +60,7 @@ def measure_speed(config: RunConfig) -> Speed:
     from forethought.training.policy import Policy
 
     policy = Policy.load(resolve_model(config.model.name), dtype=config.model.dtype)
+    policy.train_last(config.model.train_last_layers)
     ids = torch.randint(10, 1000, (4, 192))
     deadline = time.monotonic() + BUDGET_S / 2
     begun, trained = time.monotonic(), 0

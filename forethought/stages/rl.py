@@ -40,6 +40,7 @@ def run(context: Context, policy: Policy) -> Policy:
     """
     section = context.config.rl
     folder = context.stage_dir("rl")
+    policy.train_last(context.config.model.train_last_layers)
     trainer = Trainer(policy, OptimConfig(**section.optim.model_dump()), _trainer_config(section))
     guard = {"config": context.config_hash, "data": "rl"}
     done, fit = _resume(context, policy, trainer, guard)

@@ -83,6 +83,7 @@ def train_supervised(
     batches = batch_order(
         len(sequences), section.batch_sequences, corpus.epochs, seed, shuffle=corpus.shuffle
     )
+    policy.train_last(context.config.model.train_last_layers)
     trainer = Trainer(policy, optim_config(section), _trainer_config(section, len(batches)))
     log = MetricsLog(folder / "metrics.jsonl")
     guard = {"config": context.config_hash, "data": _data_hash(sequences)}

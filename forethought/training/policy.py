@@ -98,6 +98,28 @@ class Policy:
         """Number of weights, tied ones once."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
+    def train_last(self, layers: int) -> None:
+        """Lets only the last `layers` decoder layers learn; 0: every weight.
+
+        What lies below them needs no gradient, so a step costs a third of its forward and backward
+        pass plus the share of layers that learn.
+
+        Raises:
+            InputError: the model has fewer layers.
+        """
+        stacks = [list(m) for m in self.model.modules() if isinstance(m, torch.nn.ModuleList)]
+        stack = max(stacks, key=len, default=[])
+        if layers > len(stack):
+            raise InputError(
+                "model.train_last_layers",
+                got=str(layers),
+                expected=f"0 (all weights) to {len(stack)}, the layers of this model",
+                next_step="lower model.train_last_layers",
+            )
+        self.model.requires_grad_(layers == 0)
+        for layer in stack[len(stack) - layers :]:
+            layer.requires_grad_(True)
+
     def sha256(self) -> str:
         """Hash of all weights with their names, shapes and number formats.
 
