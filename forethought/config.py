@@ -66,7 +66,7 @@ class SupervisedConfig(Section):
     """What stages with cross-entropy share."""
 
     batch_sequences: int = Field(16, ge=1)
-    micro_batch_tokens: int = Field(8192, ge=64)
+    micro_batch_tokens: int = Field(1024, ge=64)
     clip_grad_norm: float = 1.0
     bf16: bool = False
     optim: OptimSection = OptimSection()
@@ -95,7 +95,7 @@ class PrepareConfig(Section):
     max_wave: int = Field(512, ge=1)  # continuations decoded at a time
     label_temperature: float = 1.0
     max_failed_share: float = Field(0.02, ge=0, le=1)  # of continuations lost to the machine
-    outcome_only: bool = False  # no continuations: labels are outcomes
+    outcome_only: bool = False  # stage 0 labels are outcomes: the model cannot act yet
 
 
 class MidtrainConfig(SupervisedConfig):
@@ -129,10 +129,11 @@ class RlConfig(Section):
     c_g: float = 0.1  # causal
     c_q: float = 1.0  # causal
     malformed_penalty: float = Field(0.1, ge=0)  # off the reward, a turn that breaks the format
+    kl: float = Field(0.0, ge=0)  # weight of KL(policy || the policy that stage 3 began with)
     reference_tokens: int = 64  # L_ref
     clip_low: float = 0.2
     clip_high: float = 0.28
-    micro_batch_tokens: int = 8192
+    micro_batch_tokens: int = 1024
     clip_grad_norm: float = 1.0
     bf16: bool = False
     optim: OptimSection = OptimSection(

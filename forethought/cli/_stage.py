@@ -17,6 +17,7 @@ def add_stage_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="a TOML file, or a name from `forethought list configs`")
     parser.add_argument("--out", required=True, help="folder of the run, new or begun")
     parser.add_argument("--init", help="model to start from (default: the stage before in --out)")
+    parser.add_argument("--seed", help="seed of the run and of its world (as in the configuration)")
     parser.add_argument("--resume", action="store_true", help="go on with a stage that was stopped")
 
 
@@ -33,7 +34,8 @@ def open_stage(args: argparse.Namespace, stage: str) -> tuple[Context, Policy]:
     from forethought.training.policy import Policy
 
     set_threads()
-    config = load_config(args.config, args.overrides)
+    seed = {} if args.seed is None else {"seed": args.seed}
+    config = load_config(args.config, args.overrides | seed)
     known = holds_run(args.out, config)
     context = open_run(config, args.out, resume=args.resume or known)
     context = context.with_resume(args.resume)

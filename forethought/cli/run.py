@@ -14,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("config", help="a TOML file, or a name from `forethought list configs`")
     parser.add_argument("--out", help="folder of the run (default: runs/NAME-SEED)")
+    parser.add_argument("--seed", help="seed of the run and of its world (as in the configuration)")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
@@ -23,7 +24,8 @@ def run(args: argparse.Namespace) -> int:
     from forethought.config import load_config
     from forethought.stages.pipeline import run_pipeline
 
-    config = load_config(args.config, args.overrides)
+    seed = {} if args.seed is None else {"seed": args.seed}
+    config = load_config(args.config, args.overrides | seed)
     out = args.out or f"runs/{args.config.replace('/', '-').removesuffix('.toml')}-{config.seed}"
     if config.data.source == "gsm8k":
         from forethought.stages.forecast import print_forecast

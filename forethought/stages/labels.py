@@ -68,7 +68,12 @@ class _Place:
 
 
 def measure_labels(
-    context: Context, trajectories: Sequence[Trajectory], policy: Policy, *, folder: Path
+    context: Context,
+    trajectories: Sequence[Trajectory],
+    policy: Policy,
+    *,
+    folder: Path,
+    outcome_only: bool = False,
 ) -> list[tuple[Label, ...]]:
     """One label a turn for every trajectory.
 
@@ -77,13 +82,14 @@ def measure_labels(
         trajectories: finished attempts.
         policy: the student whose success is measured.
         folder: where `labels.jsonl` is kept between waves.
+        outcome_only: no continuations; the label is the outcome of the trajectory.
     """
     section = context.config.prepare
     places = [
         _Place(number, step)
         for number, trajectory in enumerate(trajectories)
         for step in range(len(trajectory.steps) - 1)
-        if not section.outcome_only
+        if not outcome_only
     ]
     counts = _measure_places(context, trajectories, places, policy, folder)
     priors = _priors(trajectories, counts)

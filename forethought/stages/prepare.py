@@ -38,7 +38,13 @@ def run(context: Context, policy: Policy) -> list[Labelled]:
     trajectories = context.domain.trajectories(
         context.config.prepare.num_episodes, policy.tokenizer
     )
-    labels = measure_labels(context, trajectories, policy, folder=folder)
+    labels = measure_labels(
+        context,
+        trajectories,
+        policy,
+        folder=folder,
+        outcome_only=context.config.prepare.outcome_only,
+    )
     branches = _branches(context, trajectories, policy)
     items = [
         Labelled(trajectory=t, labels=mine, branches=tuple(branches.get(number, ())))

@@ -41,7 +41,10 @@ def run(context: Context, policy: Policy) -> Policy:
     section = context.config.rl
     folder = context.stage_dir("rl")
     policy.train_last(context.config.model.train_last_layers)
-    trainer = Trainer(policy, OptimConfig(**section.optim.model_dump()), _trainer_config(section))
+    # Before the checkpoint is read: the reference is the policy that the stage began with.
+    reference = policy.copy() if section.kl > 0 else None
+    optim = OptimConfig(**section.optim.model_dump())
+    trainer = Trainer(policy, optim, _trainer_config(section), reference)
     guard = {"config": context.config_hash, "data": "rl"}
     done, fit = _resume(context, policy, trainer, guard)
     log = MetricsLog(folder / "metrics.jsonl")
@@ -85,6 +88,7 @@ def _trainer_config(section: RlConfig) -> TrainerConfig:
         temperature=section.temperature,
         clip_low=section.clip_low,
         clip_high=section.clip_high,
+        kl_coefficient=section.kl,
         brier_coefficient=section.c_q if section.profile == "causal" else 0.0,
     )
 

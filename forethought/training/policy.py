@@ -6,6 +6,7 @@ few positions that have a loss, because the vocabulary is the most expensive lay
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import shutil
@@ -97,6 +98,11 @@ class Policy:
     def num_parameters(self) -> int:
         """Number of weights, tied ones once."""
         return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def copy(self) -> Policy:
+        """The same weights in a model of its own, which does not learn."""
+        model = copy.deepcopy(self.model).requires_grad_(False)
+        return Policy(model=model.eval(), tokenizer=self.tokenizer)
 
     def train_last(self, layers: int) -> None:
         """Lets only the last `layers` decoder layers learn; 0: every weight.

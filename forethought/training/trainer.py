@@ -21,6 +21,7 @@ from forethought.algos.losses import (
     clipped_surrogate,
     cross_entropy,
     exact_brier,
+    exact_kl,
     token_logprobs,
 )
 from forethought.algos.packing import PackConfig, PackedBatch, pack
@@ -57,6 +58,7 @@ class TrainerConfig:
     ce_coefficient: float = 1.0
     pg_coefficient: float = 1.0
     brier_coefficient: float = 1.0
+    kl_coefficient: float = 0.0  # of KL(policy || reference); needs a reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,7 @@ class _Totals:
     ce: float = 0.0
     pg: float = 0.0
     brier: float = 0.0
+    kl: float = 0.0
     trained: int = 0  # tokens and slots with a weight
     forwarded: int = 0
     padding: int = 0
@@ -97,9 +100,17 @@ class _Trained:
 class Trainer:
     """Holds a policy and its optimiser."""
 
-    def __init__(self, policy: Policy, optim: OptimConfig, config: TrainerConfig) -> None:
-        """Makes the optimiser; its state starts at zero."""
+    def __init__(
+        self,
+        policy: Policy,
+        optim: OptimConfig,
+        config: TrainerConfig,
+        reference: Policy | None = None,
+    ) -> None:
+        """Makes the optimiser; its state starts at zero. `reference` is never changed."""
+        assert reference is not None or not config.kl_coefficient, "a KL term needs a reference"
         self.policy = policy
+        self._reference = reference if config.kl_coefficient else None
         self.config = config
         self.optimiser = build_optimizer(policy.model, optim)
         ids = policy.level_ids()
@@ -116,8 +127,8 @@ class Trainer:
             step_index: from 0; decides the learning rate.
 
         Returns:
-            loss (with coefficients), ce_loss, pg_loss, brier_loss (without); grad_norm before
-            clipping; lr_factor; trained_tokens (with a weight, Brier slots included),
+            loss (with coefficients), ce_loss, pg_loss, brier_loss, kl_loss (without); grad_norm
+            before clipping; lr_factor; trained_tokens (with a weight, Brier slots included),
             forwarded_tokens (without padding), padding_share of the rows; entropy in nats, mean
             over trained tokens at the sampling temperature; with policy-gradient tokens also the
             means of `RatioStats`.
@@ -143,6 +154,7 @@ class Trainer:
             "ce_loss": totals.ce,
             "pg_loss": totals.pg,
             "brier_loss": totals.brier,
+            "kl_loss": totals.kl,
             "grad_norm": norm,
             "lr_factor": factor,
             "trained_tokens": float(totals.trained),
@@ -224,14 +236,14 @@ class Trainer:
         chosen = self._trained(batch)
         totals.forwarded += batch.num_tokens
         totals.padding += batch.document.size - batch.num_tokens
-        gathered = self._features(batch, chosen)
+        gathered = self._features(self.policy, batch, chosen)
         n = len(chosen.targets)
         logprobs, tempered, entropy = self._score(gathered[:n], chosen.targets)
         totals.scored += n
         totals.entropy += float(entropy)
         streams, zero = chosen.streams, gathered.new_zeros((), dtype=torch.float32)
         config, ratio = self.config, RatioStats()
-        ce = pg = brier = zero
+        ce = pg = brier = kl = zero
         if over.ce and config.ce_coefficient:
             ce = cross_entropy(logprobs, streams["ce_weight"], denominator=over.ce)
         if over.pg and config.pg_coefficient:
@@ -247,12 +259,16 @@ class Trainer:
         if over.brier and config.brier_coefficient and len(chosen.outcomes):
             assert self._level_ids is not None, "checked before the forward pass"
             brier = exact_brier(
-                self._project(gathered[n:]),
+                self._project(self.policy, gathered[n:]),
                 self._level_ids,
                 chosen.outcomes,
                 denominator=over.brier,
                 temperature=config.temperature,
             )
+        if over.pg and self._reference is not None:
+            weight = (streams["pg_weight"] != 0).float() / over.pg
+            kl = self._divergence(batch, chosen, gathered[:n], weight)
+        totals.kl += float(kl.detach())
         totals.ce += float(ce.detach())
         totals.pg += float(pg.detach())
         totals.brier += float(brier.detach())
@@ -261,7 +277,7 @@ class Trainer:
             policy=config.pg_coefficient * pg,
             cross_entropy=config.ce_coefficient * ce,
             brier=config.brier_coefficient * brier,
-            kl=zero,
+            kl=config.kl_coefficient * kl,
             ratio=ratio,
         )
 
@@ -286,7 +302,7 @@ class Trainer:
         kind = self.policy.device.type
         return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.config.bf16)
 
-    def _features(self, batch: PackedBatch, chosen: _Trained) -> Tensor:
+    def _features(self, policy: Policy, batch: PackedBatch, chosen: _Trained) -> Tensor:
         """Features [n + s, *] of the positions that predict a trained token."""
         device = self.policy.device
         ids = torch.from_numpy(batch.ids).to(device)
@@ -296,16 +312,44 @@ class Trainer:
             positions = torch.from_numpy(batch.position).to(device)
         # Alone in its row a document needs no mask: padding lies behind it, unseen.
         with self._autocast():
-            features = self.policy.features(ids, mask, positions)
+            features = policy.features(ids, mask, positions)
         return features[chosen.rows, chosen.columns]
 
-    def _project(self, gathered: Tensor) -> Tensor:
+    def _divergence(
+        self, batch: PackedBatch, chosen: _Trained, gathered: Tensor, weight: Tensor
+    ) -> Tensor:
+        """Weighted KL to the reference at the positions of the trained tokens."""
+        assert self._reference is not None
+        n, size = len(chosen.targets), self._chunk()
+        with torch.no_grad():
+            anchor = self._features(self._reference, batch, chosen)[:n]
+
+        def part(mine: Tensor, other: Tensor, weight: Tensor) -> Tensor:
+            assert self._reference is not None
+            with torch.no_grad():
+                fixed = self._project(self._reference, other)
+            logits = self._project(self.policy, mine)
+            return exact_kl(logits, fixed, weight, temperature=self.config.temperature)
+
+        pieces = [slice(first, first + size) for first in range(0, n, size)]
+        if len(pieces) == 1:
+            return part(gathered, anchor, weight)
+        terms = [
+            recompute(part, gathered[p], anchor[p], weight[p], use_reentrant=False) for p in pieces
+        ]
+        return torch.stack(terms).sum()
+
+    def _chunk(self) -> int:
+        """Tokens whose logits are kept at a time."""
+        return max(1, _LOGITS_KEPT // int(self.policy.model.config.vocab_size))
+
+    def _project(self, policy: Policy, gathered: Tensor) -> Tensor:
         with self._autocast():
-            return self.policy.project(gathered)
+            return policy.project(gathered)
 
     def _score(self, gathered: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities [n] at temperature 1 and [n] at that of sampling; summed entropy."""
-        size = max(1, _LOGITS_KEPT // int(self.policy.model.config.vocab_size))
+        size = self._chunk()
         if len(targets) <= size:
             return self._score_chunk(gathered, targets)
         parts = [
@@ -321,7 +365,7 @@ class Trainer:
         return torch.cat(plain), torch.cat(tempered), torch.stack(entropy).sum()
 
     def _score_chunk(self, gathered: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        logits = self._project(gathered)
+        logits = self._project(self.policy, gathered)
         plain = tempered = token_logprobs(logits, targets)
         if self.config.temperature != 1.0:
             tempered = token_logprobs(logits, targets, self.config.temperature)

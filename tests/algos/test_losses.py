@@ -8,7 +8,7 @@ from forethought.algos.losses import (
     clipped_surrogate,
     cross_entropy,
     exact_brier,
-    low_variance_kl,
+    exact_kl,
     token_logprobs,
 )
 from forethought.foresight.levels import LEVELS
@@ -156,17 +156,14 @@ def test_tokens_that_are_no_level_get_no_brier_gradient():
     assert not logits.grad[0, outside].any()
 
 
-def test_the_kl_estimate_is_nonnegative_zero_at_the_reference_and_right_on_average():
-    logits, other = level_logits(1)[0], level_logits(1, seed=3)[0]
-    log_pi, log_ref = logits.log_softmax(-1), other.log_softmax(-1)
-    ones = torch.ones(1, dtype=torch.float64)
-    exact = (log_pi.exp() * (log_pi - log_ref)).sum()
-    average = torch.zeros((), dtype=torch.float64)
-    for token in range(30):
-        k3 = low_variance_kl(
-            log_pi[token : token + 1], log_ref[token : token + 1], ones, denominator=1.0
-        )
-        assert float(k3) >= 0.0
-        average = average + log_pi[token].exp() * k3
-    torch.testing.assert_close(average, exact)
-    assert float(low_variance_kl(log_pi[:1], log_pi[:1], ones, denominator=1.0)) == 0.0
+def test_the_kl_is_zero_at_the_reference_and_the_weighted_sum_of_the_definition():
+    logits, other = level_logits(3), level_logits(3, seed=3)
+    weight = torch.tensor([0.5, 0.0, 2.0], dtype=torch.float64)
+    pi, ref = (logits / 0.7).softmax(-1), (other / 0.7).softmax(-1)
+    expected = sum(
+        float(w) * sum(float(p * (p / r).log()) for p, r in zip(a, b, strict=True))
+        for w, a, b in zip(weight, pi, ref, strict=True)
+    )
+    found = exact_kl(logits, other, weight, temperature=0.7)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    assert float(exact_kl(logits, logits, weight)) == pytest.approx(0.0, abs=1e-9)
