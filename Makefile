@@ -14,7 +14,7 @@ FILES = forethought tests tools $(wildcard examples benchmarks)
 PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check lint clean lock
+.PHONY: help setup setup-dev demo test check lint clean docs lock
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -42,6 +42,9 @@ lint: setup-dev  ## format, lint and strict types only
 clean:  ## remove the environment, caches and build folders
 	rm -rf .venv .venv-lock build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find forethought tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+docs:  ## the table of configuration keys, from the code
+	$(PY) tools/config_table.py
 
 lock:  ## newest allowed versions into constraints.txt
 	$(BOOT) tools/setup_env.py --python "$(PYTHON)" --venv .venv-lock --torch cpu --dev --lock

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from forethought.errors import InputError
+from forethought.jsonl import read_json
 
 
 class Section(BaseModel):
@@ -249,6 +250,15 @@ def parse_config(table: Mapping[str, Any], where: str) -> RunConfig:
             expected=known,
             next_step=f"correct or remove {key} (all keys: docs/configuration.md)",
         ) from error
+
+
+def read_resolved(file: Path) -> RunConfig:
+    """The configuration that a run was made with, from its resolved.json.
+
+    Raises:
+        InputError: the file is absent, damaged, or of another version.
+    """
+    return parse_config(read_json(file, "the resolved configuration of a run"), str(file))
 
 
 def _known_keys(key: str) -> str:

@@ -81,6 +81,37 @@ def _row(line: str, name: str, number: int) -> JsonRow:
     return row
 
 
+def read_json(path: Path, what: str = "a JSON document") -> JsonRow:
+    """The object in a file.
+
+    Args:
+        path: the file.
+        what: what it should hold, for the message.
+
+    Raises:
+        InputError: the file is absent, not JSON, or holds no object.
+    """
+    if not path.is_file():
+        raise InputError(str(path), got="no such file", expected=what, next_step="check the path")
+    line, got = 1, ""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        got = f"a JSON {type(value).__name__}"
+    except json.JSONDecodeError as error:
+        value, line, got = None, error.lineno, f"text that is not JSON ({error.msg})"
+    except UnicodeDecodeError as error:
+        value, got = None, f"bytes that are not UTF-8 ({error.reason})"
+    if not isinstance(value, dict):
+        raise InputError(
+            str(path),
+            line=line,
+            got=got,
+            expected=f"{what}, one JSON object",
+            next_step="restore the file, or make it anew with the command that wrote it",
+        )
+    return value
+
+
 def need(
     row: Mapping[str, Any], key: str, kind: type | tuple[type, ...], where: str, line: int
 ) -> Any:

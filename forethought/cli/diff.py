@@ -17,7 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints each differing key as `key: A -> B`."""
-    from forethought.report.tables import evaluations, read_json
+    from forethought.jsonl import read_json
+    from forethought.report.tables import evaluations
 
     left, right = Path(args.a), Path(args.b)
     lines = differences(

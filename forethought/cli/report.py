@@ -20,8 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints the tables, or the figures that drifted."""
     from forethought.errors import InputError
+    from forethought.jsonl import read_json
     from forethought.report.page import build_page
-    from forethought.report.tables import drifted, print_run, print_summary, read_json
+    from forethought.report.tables import drifted, print_run, print_summary
 
     if not args.paths and not args.check:
         raise InputError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from forethought.config import RunConfig, parse_config
+from forethought.config import RunConfig, read_resolved
 from forethought.domains import Domain, make_domain
 from forethought.errors import InputError, MissingError
 from forethought.evals.baselines import BASELINES, scripted_backend
@@ -72,9 +72,7 @@ def _with_law(config: RunConfig, request: EvalRequest) -> RunConfig:
     """A stage of a run acts in the law it was trained in; a scripted policy in that of the seed."""
     run = _run_of(request.model)
     if run is not None and config.data.law_seed is None:
-        import json
-
-        trained = parse_config(json.loads(RunPaths(run).resolved.read_text("utf-8")), str(run))
+        trained = read_resolved(RunPaths(run).resolved)
         law = trained.law_seed
         return config.model_copy(
             update={

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from forethought.algos.batching import ReinforceConfig, SupervisedRule, reinforced, supervised
 from forethought.algos.credit import CreditConfig, credit_episodes
-from forethought.config import RunConfig, parse_config
+from forethought.config import RunConfig, read_resolved
 from forethought.domains import make_domain
 from forethought.errors import InputError
 from forethought.jsonl import read_jsonl
@@ -30,11 +29,7 @@ def token_rows(run: Path, evaluation: str, name: str) -> Iterator[JsonRow]:
         InputError: no such run, evaluation or episode.
     """
     paths = RunPaths(run)
-    if not paths.resolved.is_file():
-        raise InputError(
-            str(run), got="no resolved.json", expected="a run", next_step="check the path"
-        )
-    config = parse_config(json.loads(paths.resolved.read_text("utf-8")), str(paths.resolved))
+    config = read_resolved(paths.resolved)
     file = paths.eval_dir(evaluation) / "episodes.jsonl"
     episodes = read_episodes(file)
     index = _find(episodes, name, str(file))

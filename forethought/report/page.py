@@ -6,7 +6,6 @@ shown as pending. No network, no script, no external font.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -14,9 +13,9 @@ from typing import Any
 
 from jinja2 import Environment
 
-from forethought.jsonl import read_jsonl, write_text_atomic
+from forethought.jsonl import read_json, read_jsonl, write_text_atomic
 from forethought.report.figures import curve, reliability
-from forethought.report.tables import HEADLINE, cell_text, evaluations, read_json
+from forethought.report.tables import HEADLINE, cell_text, evaluations
 from forethought.runlog import RunPaths
 from forethought.types import JsonRow
 
@@ -103,7 +102,7 @@ def _curves(root: Path) -> list[str]:
             file = folder / stage / "metrics.jsonl"
             if not file.is_file():
                 continue
-            rows = [json.loads(line) for line in file.read_text("utf-8").splitlines() if line]
+            rows = [row for _, row in read_jsonl(file)]
             for key, label in series:
                 found.append(curve(f"{arm}{stage}: {label}", _smooth(rows, key), label))
     return [figure for figure in found if figure]

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from forethought.errors import InputError
+from forethought.jsonl import read_json
 from forethought.runlog import RunPaths
 from forethought.types import JsonRow
 
@@ -26,35 +27,6 @@ HEADLINE = (
 """What the tables show of a summary."""
 
 _QUOTE = re.compile(r"<!-- record: (?P<file>\S+) (?P<key>\S+) -->\s*\**(?P<value>[-+]?[\d.]+)")
-
-
-def read_json(path: Path) -> JsonRow:
-    """A JSON document.
-
-    Raises:
-        InputError: the file is absent or no JSON object.
-    """
-    if not path.is_file():
-        raise InputError(
-            str(path), got="no such file", expected="a JSON document", next_step="check the path"
-        )
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(
-            str(path),
-            got=f"text that is not JSON ({error})",
-            expected="a JSON document",
-            next_step="write the file again",
-        ) from error
-    if not isinstance(value, dict):
-        raise InputError(
-            str(path),
-            got=f"a JSON {type(value).__name__}",
-            expected="a JSON object",
-            next_step="check that this is the summary of a run or an evaluation",
-        )
-    return value
 
 
 def cell_text(cell: Any) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from forethought.config import RunConfig, parse_config
+from forethought.config import RunConfig, read_resolved
 from forethought.domains import Domain, make_domain
 from forethought.errors import InputError
 from forethought.jsonl import write_json, write_text_atomic
@@ -85,7 +85,7 @@ def open_run(config: RunConfig, out: str | Path, *, resume: bool) -> Context:
     paths = RunPaths(root)
     resolved = config.model_dump(mode="json")
     if paths.resolved.is_file():
-        before = read_config(root)
+        before = read_resolved(paths.resolved)
         if before != config:
             changed = _first_difference(before.model_dump(mode="json"), resolved)
             raise InputError(
@@ -112,33 +112,7 @@ def open_run(config: RunConfig, out: str | Path, *, resume: bool) -> Context:
 def holds_run(out: str | Path, config: RunConfig) -> bool:
     """Whether a folder holds a run of exactly this configuration."""
     root = Path(out)
-    return RunPaths(root).resolved.is_file() and read_config(root) == config
-
-
-def read_config(run: Path) -> RunConfig:
-    """The configuration that a run was made with.
-
-    Raises:
-        InputError: the folder is not a run.
-    """
-    file = RunPaths(run).resolved
-    if not file.is_file():
-        raise InputError(
-            str(run),
-            got="a folder without resolved.json",
-            expected="the folder of a run",
-            next_step="check the path",
-        )
-    try:
-        table = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(
-            str(file),
-            got=f"text that is not JSON ({error})",
-            expected="the resolved configuration of a run",
-            next_step="restore the file, or start a new run",
-        ) from error
-    return parse_config(table, str(file))
+    return RunPaths(root).resolved.is_file() and read_resolved(RunPaths(root).resolved) == config
 
 
 def _first_difference(a: Any, b: Any, path: str = "") -> str:

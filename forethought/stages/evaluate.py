@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from forethought.evals.imagine import imagine_first
@@ -15,6 +14,7 @@ from forethought.evals.run import (
     tasks_hash,
     write_evaluation,
 )
+from forethought.jsonl import read_json
 from forethought.progress import say
 from forethought.rollout.hf.backend import backend_for
 from forethought.stages.context import Context
@@ -59,7 +59,7 @@ def evaluate_stage(context: Context, policy: Policy, stage: str) -> dict[str, di
     for label, temperature, k in plans:
         folder = context.paths.eval_dir(label)
         if context.resume and (folder / "summary.json").is_file():
-            summaries[label] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+            summaries[label] = read_json(folder / "summary.json", "the summary of an evaluation")
             continue
         setting = setting_for(context, temperature=temperature, mode=mode, label=label)
         if k:

@@ -7,7 +7,6 @@ reading the files of the run, so it can be looked at from the first minute.
 
 from __future__ import annotations
 
-import json
 import resource
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from typing import Any
 
 from forethought.config import RunConfig
 from forethought.hindsight.records import Labelled
-from forethought.jsonl import write_json
+from forethought.jsonl import read_json, write_json
 from forethought.progress import say
 from forethought.report.page import build_page
 from forethought.stages import base, midtrain, prepare, rl, sft
@@ -42,7 +41,7 @@ class Ledger:
             "dose": {},
         }
         if file.is_file():
-            self.state |= json.loads(file.read_text(encoding="utf-8"))
+            self.state |= read_json(file, "the state of a run")
 
     def is_done(self, name: str) -> bool:
         """Whether the step was finished, in this or an earlier process."""

@@ -10,9 +10,9 @@ import pytest
 
 from forethought.cli import main
 from forethought.errors import InputError
-from forethought.jsonl import write_json, write_jsonl
+from forethought.jsonl import read_json, write_json, write_jsonl
 from forethought.report.page import build_page
-from forethought.report.tables import cell_text, drifted, print_run, read_json
+from forethought.report.tables import cell_text, drifted, print_run
 from forethought.runlog import RunPaths, episode_to_row
 from forethought.stats.summary import Labels, summarise
 from tests.stats.stats_builders import episode, turn

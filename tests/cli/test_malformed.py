@@ -1,0 +1,159 @@
+"""Every file that a verb reads, malformed: exit code 2, file and line, and no traceback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from forethought.cli.dispatch import main
+from forethought.config import load_config
+from forethought.domains.atlas import atlas_tokenizer
+
+BAD_LINE = '{"id": "a", "text": '
+EPISODE = '{"schema":"forethought.episode/9"}'
+
+
+def _jsonl(path: Path, good: str) -> Path:
+    path.write_text(f"{good}\n{BAD_LINE}\n", encoding="utf-8")
+    return path
+
+
+def _run(path: Path) -> Path:
+    """The smallest folder that passes for a run."""
+    (path / "evals/rl").mkdir(parents=True)
+    resolved = load_config("demo/atlas").model_dump(mode="json")
+    (path / "resolved.json").write_text(json.dumps(resolved), encoding="utf-8")
+    (path / "state.json").write_text('{"done": [], "cpu_s": {}}', encoding="utf-8")
+    return path
+
+
+Case = Callable[[Path], tuple[list[str], Path, int | None]]
+"""A folder -> the command, the malformed file, and the line it must name."""
+
+
+def small_tool(words: list[str], good: str) -> Case:
+    """A verb that reads JSON lines from one file."""
+    return lambda tmp: ([*words, str(_jsonl(tmp / "in.jsonl", good))], tmp / "in.jsonl", 2)
+
+
+def config(text: str, *words: str) -> Case:
+    """A verb that reads a configuration."""
+
+    def case(tmp: Path) -> tuple[list[str], Path, int | None]:
+        file = tmp / "c.toml"
+        file.write_text(text, encoding="utf-8")
+        return [w.replace("CONFIG", str(file)).replace("TMP", str(tmp)) for w in words], file, None
+
+    return case
+
+
+def _model(folder: Path) -> None:
+    from forethought.training.policy import Policy
+    from forethought.training.tiny import ModelShape, build_tiny_llama
+
+    tokenizer = atlas_tokenizer()
+    shape = ModelShape(hidden=8, layers=1, heads=1, kv_heads=1, ffn=8, max_positions=64)
+    Policy(model=build_tiny_llama(len(tokenizer), shape, seed=0), tokenizer=tokenizer).save(folder)
+
+
+def run_file(name: str, text: str, line: int | None, *words: str) -> Case:
+    """A verb that reads a file of a run."""
+
+    def case(tmp: Path) -> tuple[list[str], Path, int | None]:
+        run = _run(tmp / "run")
+        file = run / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        return [w.replace("RUN", str(run)).replace("TMP", str(tmp)) for w in words], file, line
+
+    return case
+
+
+def corpus(words: list[str], tasks: str, pages: str, broken: str) -> Case:
+    """A verb that reads tasks and a corpus, one of them malformed."""
+
+    def case(tmp: Path) -> tuple[list[str], Path, int | None]:
+        for name, good in (("tasks.jsonl", tasks), ("corpus.jsonl", pages)):
+            text = f"{good}\n{BAD_LINE}\n" if name == broken else f"{good}\n"
+            (tmp / name).write_text(text, encoding="utf-8")
+        return [w.replace("TMP", str(tmp)) for w in words], tmp / broken, 2
+
+    return case
+
+
+TASK = '{"id":"1","question":"who","answers":["x"],"kind":"qa"}'
+PAGE = '{"id":"p","title":"t","text":"x"}'
+EVAL = ["eval", "demo/atlas", "--model", "planner", "--tasks", "TMP/tasks.jsonl"]
+EVAL += ["--corpus", "TMP/corpus.jsonl", "--out", "TMP/out"]
+
+CASES: dict[str, Case] = {
+    "parse": small_tool(["parse"], '{"id":"a","text":"x"}'),
+    "grade": small_tool(["grade", "--kind", "qa"], '{"id":"a","prediction":"x","answers":["x"]}'),
+    "leaks": small_tool(
+        ["leaks"],
+        '{"id":"a","state":"s","future":[],"answers":["x"],"block":{"roadmap":"r","keywords":[],'
+        '"analysis":"a","q":0.5}}',
+    ),
+    "credit": run_file("e.jsonl", EPISODE, 1, "credit", "--profile", "causal", "RUN/e.jsonl"),
+    "retrieve: queries": corpus(
+        ["retrieve", "--corpus", "TMP/corpus.jsonl", "TMP/tasks.jsonl"],
+        '{"id":"a","query":"x"}',
+        PAGE,
+        "tasks.jsonl",
+    ),
+    "retrieve: corpus": corpus(
+        ["retrieve", "--corpus", "TMP/corpus.jsonl", "TMP/tasks.jsonl"],
+        '{"id":"a","query":"x"}',
+        PAGE,
+        "corpus.jsonl",
+    ),
+    "eval: tasks": corpus(EVAL, TASK, PAGE, "tasks.jsonl"),
+    "eval: corpus": corpus(EVAL, TASK, PAGE, "corpus.jsonl"),
+    "eval: run": run_file(
+        "resolved.json", '{\n"seed": }', 2,
+        *("eval", "demo/atlas", "--model", "RUN/rl", "--out", "TMP/out"),
+    ),
+    "run: not TOML": config("name = [", "run", "CONFIG", "--out", "TMP/out"),
+    "run: unknown key": config("[rl]\ngroups = 3\n", "run", "CONFIG", "--out", "TMP/out"),
+    "prepare: value": config("[rl]\ngroup_size = 1\n", "prepare", "CONFIG", "--out", "TMP/out"),
+    "check: config": config("seed = 'x'\n", "check", "CONFIG"),
+    "run: resolved.json": run_file(
+        "resolved.json", "[1]", 1, "run", "demo/atlas", "--out", "RUN", "--resume"
+    ),
+    "run: state.json": run_file(
+        "state.json", "{\n\n", 3, "run", "demo/atlas", "--out", "RUN", "--resume"
+    ),
+    "report: summary": run_file("evals/rl/summary.json", "{", 1, "report", "RUN/evals/rl"),
+    "report: run": run_file("summary.json", "nothing", 1, "report", "RUN"),
+    "report: metrics": run_file("sft/metrics.jsonl", '{"step":1}\n{', 2, "report", "RUN"),
+    "view": run_file("evals/rl/episodes.jsonl", EPISODE, 1, "view", "RUN"),
+    "diff": run_file("resolved.json", "{]", 1, "diff", "RUN", "RUN"),
+    "tokens: run": run_file("resolved.json", "{]", 1, "tokens", "RUN", "--episode", "x"),
+    "tokens: episodes": run_file(
+        "evals/rl/episodes.jsonl", EPISODE, 1, "tokens", "RUN", "--episode", "x"
+    ),
+    "sft: trajectories": run_file(
+        "prepare/trajectories.jsonl", '{"schema":"forethought.trajectory/9"}', 1,
+        *("sft", "demo/atlas", "--out", "RUN", "--init", "RUN/midtrain"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_malformed_file_ends_with_2_and_a_message_that_names_file_and_line(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, file, line = CASES[name](tmp_path)
+    if words[0] == "sft":
+        _model(tmp_path / "run/midtrain/model")
+    code = main(words)
+    said = capsys.readouterr().err
+    assert code == 2, said
+    assert file.name in said
+    if line is not None:
+        assert f"{file}:{line}" in said or f"{file.name}:{line}" in said, said
+    assert "expected" in said and "Next:" in said
+    assert "Traceback" not in said
