@@ -172,6 +172,7 @@ class EvalConfig(Section):
     temperature: float = 1.0
     greedy_too: bool = True
     resamples: int = 2000
+    num_blocks: int = Field(250, ge=0)  # held-out blocks scored before and after stage 1
     imagine_k: int = 4
     imagine_after: tuple[str, ...] = ("sft", "rl")
 

@@ -71,7 +71,7 @@ def _held_out(context: Context, items: Sequence[Labelled], policy: Policy) -> He
     """Blocks of trajectories of the evaluation's split, all with the mean label as number."""
     section = context.config.eval
     trajectories = context.domain.trajectories(
-        section.num_tasks, policy.tokenizer, split=section.split
+        section.num_blocks, policy.tokenizer, split=section.split
     )
     labels = [item.labels[0].value for item in items]
     mean = sum(labels) / max(len(labels), 1)

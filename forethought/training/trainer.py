@@ -344,8 +344,9 @@ class Trainer:
         return max(1, _LOGITS_KEPT // int(self.policy.model.config.vocab_size))
 
     def _project(self, policy: Policy, gathered: Tensor) -> Tensor:
-        with self._autocast():
-            return policy.project(gathered)
+        """Logits, in the format of the weights: in bfloat16 those of 16 are 0.125 apart."""
+        with torch.autocast(policy.device.type, enabled=False):
+            return policy.project(gathered.to(policy.dtype))
 
     def _score(self, gathered: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities [n] at temperature 1 and [n] at that of sampling; summed entropy."""

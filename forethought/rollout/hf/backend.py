@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -71,7 +72,8 @@ class HFBackend:
             tokenizer: needed only for stop strings.
             max_batch: most requests decoded at a time; the rest wait, in order.
             prefill_tokens: most ids, padding included, of one prefill forward pass.
-            dtype: decode with a copy of the model in this type, e.g. `torch.bfloat16`.
+            dtype: decode with a copy whose matrices have this type, under autocast, as a trainer
+                with autocast computes: `torch.bfloat16`.
 
         Raises:
             InputError: `max_batch` or `prefill_tokens` < 1.
@@ -83,7 +85,8 @@ class HFBackend:
                 expected="numbers from 1 on",
                 next_step="correct rollout.max_batch",
             )
-        self._model = model if dtype is None else copy.deepcopy(model).to(dtype)
+        self._model = model if dtype is None else _narrowed(model, dtype)
+        self._dtype = dtype
         self._stop_rule = StopRule(tokenizer)
         self._max_batch = max_batch
         self._prefill_tokens = prefill_tokens
@@ -186,25 +189,31 @@ class HFBackend:
         training = self._model.training
         if training:
             self._model.eval()
+        kind = self._model.device.type
         try:
-            if self._layout is None:
-                self._layout = probe_layout(self._model)
-            rows = [self._row(request) for request in requests]
-            self._check_window(rows, self._layout.window)
-            options = WaveOptions(
-                model=self._model,
-                layout=self._layout,
-                stop_rule=self._stop_rule,
-                prefill_tokens=self._prefill_tokens,
-                on_end=self._keep,
-            )
-            wave = Wave(rows, options)
-            wave.run()
+            with torch.autocast(kind, dtype=self._dtype, enabled=self._dtype is not None):
+                rows, prefilled = self._wave(requests)
         finally:
             if training:
                 self._model.train()
-        self._count(rows, wave.prefilled)
+        self._count(rows, prefilled)
         return [self._completion(row) for row in rows]
+
+    def _wave(self, requests: list[Request]) -> tuple[list[Row], int]:
+        if self._layout is None:
+            self._layout = probe_layout(self._model)
+        rows = [self._row(request) for request in requests]
+        self._check_window(rows, self._layout.window)
+        options = WaveOptions(
+            model=self._model,
+            layout=self._layout,
+            stop_rule=self._stop_rule,
+            prefill_tokens=self._prefill_tokens,
+            on_end=self._keep,
+        )
+        wave = Wave(rows, options)
+        wave.run()
+        return rows, wave.prefilled
 
     def _completion(self, row: Row) -> Completion:
         assert row.stop is not None
@@ -246,6 +255,29 @@ class HFBackend:
                 f"batched decoding of {longest} tokens with a sliding window of {window}",
                 next_step="lower rollout.max_context_tokens to the window, or use another back-end",
             )
+
+
+def _narrowed(model: Any, dtype: torch.dtype) -> Any:
+    """A copy of the model with its matrices in `dtype`; norms, sums, embeddings, logits stay wide.
+
+    That is what the trainer computes under autocast, without casting the weights at every token, so
+    both sides give the same log-probabilities but for rounding. A model that is narrow as a whole
+    adds up its layers in `dtype`, and logits of 16 in bfloat16 are 0.125 apart.
+    """
+    narrow = copy.deepcopy(model)
+    head = narrow.get_output_embeddings()
+    for module in narrow.modules():
+        if isinstance(module, torch.nn.Linear) and module is not head:
+            weight = module.weight.detach().to(dtype)
+            module.weight = torch.nn.Parameter(weight, requires_grad=False)
+    head.forward = functools.partial(_wide, head)
+    return narrow
+
+
+def _wide(head: Any, features: torch.Tensor) -> torch.Tensor:
+    """The logits in the number format of the head's own weights, autocast or not."""
+    with torch.autocast(features.device.type, enabled=False):
+        return torch.nn.functional.linear(features.to(head.weight.dtype), head.weight, head.bias)
 
 
 def backend_for(policy: Policy, bounds: RolloutConfig) -> HFBackend:

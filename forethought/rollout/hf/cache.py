@@ -49,7 +49,7 @@ def probe_layout(model: Any) -> KvLayout:
     keys = [getattr(layer, "keys", None) for layer in layers]
     values = [getattr(layer, "values", None) for layer in layers]
     tensors = [*keys, *values]
-    shapes = {None if t is None else (tuple(t.shape), t.dtype) for t in tensors}
+    shapes = {None if t is None else tuple(t.shape) for t in tensors}
     if len(shapes) != 1 or None in shapes:
         raise MissingError(
             f"a batched cache for {type(model).__name__}: its layers do not all keep keys and "
@@ -58,12 +58,14 @@ def probe_layout(model: Any) -> KvLayout:
         )
     first = keys[0]
     assert first is not None
+    # Under autocast rotated keys are float32 and values are not; attention narrows both.
+    dtypes = {t.dtype for t in tensors if t is not None}
     windows = [layer.sliding_window for layer in layers if getattr(layer, "is_sliding", False)]
     return KvLayout(
         layers=len(layers),
         heads=first.shape[1],
         dim=first.shape[3],
-        dtype=first.dtype,
+        dtype=min(dtypes, key=lambda dtype: dtype.itemsize),
         device=first.device,
         window=min(windows) if windows else None,
     )
