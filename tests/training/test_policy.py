@@ -151,3 +151,18 @@ def test_eager_and_sdpa_attention_take_the_same_mask() -> None:
         fast = policy.features(ids, mask)
         policy.model.set_attn_implementation("eager")
         torch.testing.assert_close(policy.features(ids, mask), fast, rtol=1e-4, atol=1e-5)
+
+
+def test_only_the_last_layers_learn_and_zero_means_all() -> None:
+    policy = word_policy()
+
+    def learning() -> set[str]:
+        return {name for name, p in policy.model.named_parameters() if p.requires_grad}
+
+    every = learning()
+    policy.train_last(1)
+    assert learning() == {name for name in every if name.startswith("model.layers.1.")}
+    policy.train_last(0)
+    assert learning() == every
+    with pytest.raises(InputError, match=r"train_last_layers.*0 \(all weights\) to 2"):
+        policy.train_last(3)
