@@ -57,6 +57,7 @@ class OptimSection(Section):
     name: Literal["muon", "adamw"] = "muon"
     lr: float = Field(6e-3, gt=0)  # Muon: hidden matrices; AdamW: everything
     adamw_lr: float = Field(6e-3, gt=0)  # Muon only: embeddings, norms
+    momentum: float = Field(0.95, ge=0, lt=1)  # Muon only
     weight_decay: float = 0.0
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     warmup_fraction: float = Field(0.03, ge=0, le=1)

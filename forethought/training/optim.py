@@ -23,6 +23,7 @@ class OptimConfig:
     name: Literal["muon", "adamw"] = "muon"
     lr: float = 6e-3  # Muon: hidden matrices; AdamW: everything
     adamw_lr: float = 6e-3  # Muon only: embeddings, norms, head, biases
+    momentum: float = 0.95  # of Muon: a noisy gradient needs more
     weight_decay: float = 0.0  # decoupled; on matrices, never on norms and biases
     betas: tuple[float, float] = (0.9, 0.95)  # of AdamW
     schedule: Literal["constant", "linear", "cosine"] = "linear"
@@ -142,7 +143,11 @@ def build_optimizer(model: Any, config: OptimConfig) -> Optimiser:
     parts: dict[str, torch.optim.Optimizer] = {}
     if matrices:
         parts["muon"] = torch.optim.Muon(
-            matrices, lr=config.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
+            matrices,
+            lr=config.lr,
+            weight_decay=decay,
+            momentum=config.momentum,
+            adjust_lr_fn="match_rms_adamw",
         )
     groups = [_group(embeddings, config.adamw_lr, decay), _group(vectors, config.adamw_lr, 0)]
     if embeddings or vectors:

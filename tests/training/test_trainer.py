@@ -321,6 +321,8 @@ def anchored(policy: Policy, reference: Policy, coefficient: float) -> Trainer:
 
 def test_the_kl_term_is_zero_at_the_reference_and_leads_back_to_it() -> None:
     policy, reference = word_policy(seed=1), word_policy(seed=0)
+    with torch.no_grad():
+        policy.model.get_output_embeddings().weight.mul_(8.0)  # far from the reference
     batch = sequences(policy, 6, 3)
     over = denominators(batch)
     at_home = anchored(word_policy(seed=0), reference, 1.0)
