@@ -78,9 +78,9 @@ class SupervisedConfig(Section):
 class BaseTraining(SupervisedConfig):
     """Before stage 1: copying, pages, episodes (synthetic worlds); episodes (pretrained models)."""
 
-    drill_tokens: int = 300_000
-    page_tokens: int = 100_000
-    episode_tokens: int = 600_000
+    drill_tokens: int = 350_000
+    page_tokens: int = 60_000
+    episode_tokens: int = 1_200_000
     warmup_episodes: int = Field(0, ge=0)  # pretrained models: episodes without blocks
     min_copy_accuracy: float = Field(0.97, ge=0, le=1)  # of the gate; 0: no gate
     gate_tasks: int = 100
@@ -89,10 +89,10 @@ class BaseTraining(SupervisedConfig):
 class PrepareConfig(Section):
     """Stage 0: trajectories, executed branches, labels, blocks."""
 
-    num_episodes: int = Field(1500, ge=1)  # trajectories of the corpus
+    num_episodes: int = Field(4000, ge=1)  # trajectories of the corpus
     branch_states: int = Field(200, ge=0)  # states with executed alternatives
     alternatives: int = Field(3, ge=1)  # K, distinct executed actions a branch state
-    continuations: int = Field(8, ge=1)  # k, per labelled action
+    continuations: int = Field(4, ge=1)  # k, per labelled action
     prior_strength: float = Field(1.0, ge=0)  # a of (s + a p0) / (k + a)
     max_wave: int = Field(512, ge=1)  # continuations decoded at a time
     label_temperature: float = 1.0
@@ -113,9 +113,11 @@ class MidtrainConfig(SupervisedConfig):
 class SftConfig(SupervisedConfig):
     """Stage 2 (FE-SFT)."""
 
-    num_episodes: int = Field(1000, ge=1)
-    epochs: float = 1.0
-    format_off_share: float = Field(0.15, ge=0, le=1)
+    num_episodes: int = Field(4000, ge=1)
+    epochs: float = 2.0
+    batch_sequences: int = Field(8, ge=1)
+    optim: OptimSection = OptimSection(final_fraction=0.02)
+    format_off_share: float = Field(0.1, ge=0, le=1)
     relabel: bool = True  # new labels by the student that starts this stage
 
 
@@ -123,14 +125,14 @@ class RlConfig(Section):
     """Stage 3 (FC-RL)."""
 
     profile: Literal["causal", "paper", "grpo"] = "causal"
-    updates: int = Field(60, ge=0)
+    updates: int = Field(80, ge=0)
     prompts: int = Field(12, ge=1)  # tasks a batch
     group_size: int = Field(8, ge=1)
     temperature: float = Field(1.0, gt=0)
     omega: float = 0.2  # paper
     c_g: float = 0.1  # causal
-    c_q: float = 1.0  # causal
-    malformed_penalty: float = Field(0.1, ge=0)  # off the reward, a turn that breaks the format
+    c_q: float = 0.5  # causal
+    malformed_penalty: float = Field(0.5, ge=0)  # off the reward, a turn that breaks the format
     kl: float = Field(0.0, ge=0)  # weight of KL(policy || the policy that stage 3 began with)
     reference_tokens: int = 64  # L_ref
     clip_low: float = 0.2
@@ -139,7 +141,7 @@ class RlConfig(Section):
     clip_grad_norm: float = 1.0
     bf16: bool = False
     optim: OptimSection = OptimSection(
-        name="muon", lr=1e-3, adamw_lr=1e-3, schedule="constant", warmup_fraction=0.1
+        lr=1.5e-3, adamw_lr=1.5e-3, warmup_fraction=0.1, final_fraction=0.0
     )
     checkpoint_every: int = Field(5, ge=1)
     max_failed_share: float = Field(0.05, ge=0, le=1)
