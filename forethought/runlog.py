@@ -161,13 +161,13 @@ def capture_env(
     """What a run was made with: the content of env.json.
 
     Args:
-        command: the words of the command line.
+        command: the words behind `forethought`.
         seeds: name -> seed.
         hashes: sha256 of model, data and configuration.
     """
     return {
         "schema": "forethought.env/1",
-        "command": shlex.join(command),
+        "command": command_line(command),
         "seeds": dict(seeds),
         "sha256": dict(hashes),
         "python": platform.python_version(),
@@ -178,6 +178,11 @@ def capture_env(
         "threads": os.environ.get("FORETHOUGHT_THREADS", "1"),
         **_commit(),
     }
+
+
+def command_line(words: Sequence[str]) -> str:
+    """A command as a user types it, whatever path the program was started from."""
+    return shlex.join(["forethought", *words])
 
 
 def _version(name: str) -> str | None:

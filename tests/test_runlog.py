@@ -108,7 +108,7 @@ def test_a_metric_that_is_not_finite_is_null_in_the_log(tmp_path: Path) -> None:
 
 
 def test_the_environment_record_names_versions_command_and_seeds() -> None:
-    record = capture_env(["forethought", "demo", "--seed", "1 2"], {"run": 7}, {"model": "ab"})
+    record = capture_env(["demo", "--seed", "1 2"], {"run": 7}, {"model": "ab"})
     assert record["command"] == "forethought demo --seed '1 2'"
     assert record["seeds"] == {"run": 7} and record["sha256"] == {"model": "ab"}
     assert record["packages"]["numpy"]

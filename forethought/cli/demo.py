@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Runs the demo; a folder that holds the same demo is gone on with."""
     from forethought.cli.run import print_summary
     from forethought.config import load_config
+    from forethought.runlog import command_line
     from forethought.stages.context import holds_run
     from forethought.stages.pipeline import run_pipeline
 
@@ -38,6 +39,6 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(name, overrides)
     out = args.out or f"runs/{name.replace('/', '-')}-{config.seed}"
     resume = args.resume or holds_run(out, config)
-    summary = run_pipeline(config, out, resume=resume, command=" ".join(sys.argv))
+    summary = run_pipeline(config, out, resume=resume, command=command_line(sys.argv[1:]))
     print_summary(out, summary, as_json=args.json)
     return 0

@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the pipeline and prints its table."""
     from forethought.config import load_config
+    from forethought.runlog import command_line
     from forethought.stages.pipeline import run_pipeline
 
     seed = {} if args.seed is None else {"seed": args.seed}
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         from forethought.stages.forecast import print_forecast
 
         print_forecast(config)
-    summary = run_pipeline(config, out, resume=args.resume, command=" ".join(sys.argv))
+    summary = run_pipeline(config, out, resume=args.resume, command=command_line(sys.argv[1:]))
     print_summary(out, summary, as_json=args.json)
     return 0
 

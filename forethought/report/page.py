@@ -44,7 +44,7 @@ def build_page(run: str | Path) -> Path:
         stages=[(stage, stage in state["done"]) for stage in STAGES],
         columns=HEADLINE,
         table=[_table_row(name, row) for name, row in rows],
-        notes=[_notes(name, row) for name, row in rows if _notes(name, row)],
+        beside=[cells for name, row in rows if (cells := _beside(name, row))],
         comparisons=summary.get("comparisons", []),
         dose=summary.get("dose") or state.get("dose"),
         cpu=sorted(state["cpu_s"].items()),
@@ -76,22 +76,20 @@ def _table_row(name: str, summary: JsonRow) -> JsonRow:
     }
 
 
-def _notes(name: str, summary: JsonRow) -> str:
-    """Floor, ceiling and trivial estimate of the first turn, in one line."""
+def _beside(name: str, summary: JsonRow) -> list[str] | None:
+    """Floor, trivial estimates and oracle of the first turn as cells; None where there are none."""
     beside = summary.get("beside") or {}
-    parts: list[str] = []
-    if (floor := beside.get("ece_floor_expected.first")) is not None:
-        parts.append(f"ECE of a perfect forecaster at this n {floor:.3f}")
-    trivial = beside.get("trivial.first") or {}
-    if trivial.get("auroc") is not None:
-        parts.append(
-            f"trivial estimate AUROC {trivial['auroc']:.3f}, "
-            f"Brier skill {trivial['brier_skill']:.3f}"
-        )
-    oracle = beside.get("oracle.first") or {}
-    if oracle.get("auroc") is not None:
-        parts.append(f"oracle of the start state AUROC {oracle['auroc']:.3f}")
-    return f"{name}: {'; '.join(parts)}" if parts else ""
+    trivial, oracle = beside.get("trivial.first") or {}, beside.get("oracle.first") or {}
+    values = (
+        trivial.get("auroc"),
+        oracle.get("auroc"),
+        trivial.get("brier_skill"),
+        oracle.get("brier_skill"),
+        beside.get("ece_floor_expected.first"),
+    )
+    if all(value is None for value in values):
+        return None
+    return [name, *("-" if value is None else f"{value:.3f}" for value in values)]
 
 
 def _curves(root: Path) -> list[str]:

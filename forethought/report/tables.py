@@ -21,6 +21,7 @@ HEADLINE = (
     "format_ok",
     "auroc_expected.first",
     "brier_skill_expected.first",
+    "brier_skill_expected.all",
     "ece_expected.first",
     "keyword_lift",
 )

@@ -12,7 +12,13 @@ from forethought.stages.context import Context
 from forethought.stages.midtrain import BLOCKS
 from forethought.stats.bootstrap import paired_difference
 
-METRICS = ("success", "brier_skill_expected.first", "auroc_expected.first", "keyword_lift")
+METRICS = (
+    "success",
+    "brier_skill_expected.first",
+    "brier_skill_expected.all",
+    "auroc_expected.first",
+    "keyword_lift",
+)
 
 
 def compare_stages(context: Context, stages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -103,7 +103,8 @@ def open_run(config: RunConfig, out: str | Path, *, resume: bool) -> Context:
             )
     root.mkdir(parents=True, exist_ok=True)
     if not paths.resolved.is_file():
-        write_json(paths.env, capture_env(sys.argv, {"run": config.seed}, {}))
+        hashes = {"config": config_hash(config)}
+        write_json(paths.env, capture_env(sys.argv[1:], {"run": config.seed}, hashes))
         write_text_atomic(paths.config, _toml(resolved))
         write_json(paths.resolved, resolved)
     return Context(config=config, paths=paths, domain=make_domain(config), resume=resume)

@@ -191,5 +191,15 @@ def finish(pipeline: Pipeline, command: str) -> dict[str, Any]:
         "page": "page.html",
     }
     write_json(pipeline.context.paths.summary, summary)
+    _record_hashes(pipeline)
     pipeline.page()
     return summary
+
+
+def _record_hashes(pipeline: Pipeline) -> None:
+    """Adds the hashes of the final model and of the evaluation tasks to env.json."""
+    paths = pipeline.context.paths
+    last = read_json(paths.eval_dir("rl") / "summary.json")
+    env = read_json(paths.env)
+    env["sha256"] |= {"model": last["model_sha256"], "data": last["data_sha256"]}
+    write_json(paths.env, env)

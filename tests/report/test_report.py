@@ -107,7 +107,7 @@ def test_a_quoted_figure_that_drifted_is_found_and_exits_1(
 
 def test_a_summary_that_is_no_json_is_named(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text("{")
-    with pytest.raises(InputError, match=r"summary\.json: got text that is not JSON"):
+    with pytest.raises(InputError, match=r"summary\.json:1: got text that is not JSON"):
         read_json(tmp_path / "summary.json")
 
 
