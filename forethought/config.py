@@ -133,7 +133,7 @@ class RlConfig(Section):
     c_g: float = 0.1  # causal
     c_q: float = 0.5  # causal
     malformed_penalty: float = Field(0.5, ge=0)  # off the reward, a turn that breaks the format
-    kl: float = Field(0.0, ge=0)  # weight of KL(policy || the policy that stage 3 began with)
+    kl: float = Field(0.0, ge=0)  # weight of the KL to the policy that stage 3 began with
     reference_tokens: int = 64  # L_ref
     clip_low: float = 0.2
     clip_high: float = 0.28

@@ -55,8 +55,12 @@ class FileSearchDomain:
         raise no_worlds("a file of tasks")
 
     def make_env(self) -> Any:
-        """Search over the corpus of the file."""
-        return SearchQA(retriever_for=lambda row: self.retriever, top_k=self.top_k)
+        """Search over the corpus of the file; titles are shown where the text format has room."""
+        return SearchQA(
+            retriever_for=lambda row: self.retriever,
+            top_k=self.top_k,
+            style="plain" if self.text_format.spaced else "documents",
+        )
 
     def trajectories(self, num: int, tokenizer: Any, *, split: str = "train") -> list[Trajectory]:
         """A file of tasks brings none."""
