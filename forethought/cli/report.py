@@ -14,6 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("paths", nargs="*", metavar="PATH", help="runs, evaluations or records")
     parser.add_argument("--check", metavar="README", help="exit 1 if a quoted figure has drifted")
+    parser.add_argument(
+        "--record", metavar="DIR", help="write a record of the runs: what a figure rests on"
+    )
     parser.add_argument("--json", action="store_true", help="print the summaries as JSON")
 
 
@@ -38,6 +41,17 @@ def run(args: argparse.Namespace) -> int:
             print_run(path)
         else:
             print_summary(read_json(path / "summary.json"))
+    runs = [Path(text) for text in args.paths if (Path(text) / "resolved.json").is_file()]
+    if args.record is not None:
+        from forethought.report.record import write_record
+
+        for file in write_record(runs, Path(args.record)):
+            print(f"{file} ({file.stat().st_size:,} bytes)", file=sys.stderr)
+    elif len(runs) > 1 and not args.json:
+        from forethought.report.pooled import pool
+        from forethought.report.tables import print_pooled
+
+        print_pooled(pool(runs))
     if args.check is None:
         return 0
     readme = Path(args.check)

@@ -102,6 +102,26 @@ def print_run(run: str | Path) -> None:
     console.print(f"page: {root / 'page.html'}")
 
 
+def print_pooled(summary: JsonRow) -> None:
+    """Figures of several seeds together on standard output."""
+    console = _console()
+    seeds = ", ".join(map(str, summary["seeds"]))
+    table = Table(title=f"seeds {seeds}: means, tasks resampled inside seeds")
+    for column in ("evaluation", *HEADLINE):
+        table.add_column(column)
+    for name, metrics in summary["evaluations"].items():
+        table.add_row(name, *(cell_text(metrics.get(key)) for key in HEADLINE))
+    console.print(table)
+    table = Table(title="paired differences (a - b); second interval: seeds resampled too")
+    for column in ("a", "b", "metric", "difference", "over seeds"):
+        table.add_column(column)
+    for row in summary["comparisons"]:
+        text = f"{row['diff']:+.3f} [{row['lo']:+.3f}, {row['hi']:+.3f}]"
+        outer = f"[{row['lo_seeds']:+.3f}, {row['hi_seeds']:+.3f}]" if "lo_seeds" in row else "-"
+        table.add_row(row["a"], row["b"], row["metric"], text, outer)
+    console.print(table)
+
+
 def drifted(readme: Path, root: Path) -> list[str]:
     """Figures of a README that differ from the record they name, as messages.
 

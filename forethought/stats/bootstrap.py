@@ -95,6 +95,7 @@ def hierarchical_difference(
     *,
     seed: int,
     resamples: int = 2000,
+    over_seeds: bool = True,
 ) -> dict[str, float] | None:
     """Mean over seeds of the metric of a minus that of b; seeds resampled outside, tasks inside.
 
@@ -103,6 +104,8 @@ def hierarchical_difference(
         metric: a name of the summary.
         seed: of the resampling.
         resamples: number of draws.
+        over_seeds: False: the seeds stay as they are and only their tasks are resampled, which is
+            about these models and not about the method.
     """
     points: list[float] = []
     draws: list[Array] = []
@@ -118,10 +121,46 @@ def hierarchical_difference(
         draws.append(left.value(counts) - right.value(counts))
     if not points or not np.all(np.isfinite(points)):
         return None
-    chosen = np.random.default_rng(seed).integers(len(points), size=(resamples, len(points)))
-    table = np.stack(draws, axis=1)
-    mixed = table[np.arange(resamples)[:, None], chosen].mean(axis=1)
+    mixed = _mean_over_seeds(draws, seed, over_seeds)
     found = interval(float(np.mean(points)), mixed, len(points))
     if found.lo is None or found.hi is None:
         return None
     return {"diff": float(np.mean(points)), "lo": found.lo, "hi": found.hi, "p": p_value(mixed)}
+
+
+def pooled_metric(
+    runs: Sequence[Sequence[Episode]], metric: str, *, seed: int, resamples: int = 2000
+) -> Interval:
+    """Mean of a metric over seeds; tasks resampled inside each seed.
+
+    Args:
+        runs: episodes of each training seed.
+        metric: a name of the summary.
+        seed: of the resampling.
+        resamples: number of draws.
+    """
+    points: list[float] = []
+    draws: list[Array] = []
+    total = 0
+    for number, episodes in enumerate(runs):
+        tasks = task_ids(episodes)
+        column = columns(episodes, tasks).get(metric)
+        if column is None or not tasks:
+            return Interval(value=None, lo=None, hi=None, n=total)
+        points.append(float(column.value(np.ones((1, len(tasks))))[0]))
+        counts = task_counts(len(tasks), resamples, seed + 1009 * (number + 1))
+        draws.append(column.value(counts))
+        total += column.n
+    if not points:
+        return Interval(value=None, lo=None, hi=None, n=0)
+    return interval(float(np.mean(points)), _mean_over_seeds(draws, seed, False), total)
+
+
+def _mean_over_seeds(draws: Sequence[Array], seed: int, over_seeds: bool) -> Array:
+    """[resamples] means over seeds of the draws of each seed, the seeds drawn too or as given."""
+    table = np.stack(draws, axis=1)  # [resamples, seeds]
+    if not over_seeds:
+        return np.asarray(table.mean(axis=1))
+    resamples, seeds = table.shape
+    chosen = np.random.default_rng(seed).integers(seeds, size=(resamples, seeds))
+    return np.asarray(table[np.arange(resamples)[:, None], chosen].mean(axis=1))

@@ -1,0 +1,97 @@
+"""A record: what a published figure rests on, small enough to live in the repository.
+
+One folder a run: command.txt, config.toml, env.json, summary.json, metrics.jsonl.gz (every training
+curve), episodes.jsonl.gz (every evaluated episode). Runs of several seeds get a folder each and a
+pooled summary above them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from forethought.errors import InputError
+from forethought.jsonl import dumps, read_json, read_jsonl, write_json, write_text_atomic
+from forethought.report.pooled import pool
+from forethought.runlog import RunPaths
+from forethought.types import JsonRow
+
+LIMIT = 1_000_000  # bytes a file
+LONG = ("q_levels",)  # of a turn: 21 numbers, which the expected q sums up
+STAGES = ("base", "midtrain", "sft", "rl")
+
+
+def write_record(runs: Sequence[Path], out: Path) -> list[Path]:
+    """Writes the record of finished runs; returns its files.
+
+    Raises:
+        InputError: an unfinished run, a folder that is not empty, a file over 1 MB.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise InputError(
+            str(out),
+            got="a folder with files",
+            expected="a new folder for the record",
+            next_step="choose another name, such as records/DATE-WHAT",
+        )
+    pooled = pool(runs) if len(runs) > 1 else None
+    for run in runs:
+        seed = read_json(RunPaths(run).summary, "the summary of a finished run")["seed"]
+        _one(run, out / f"seed-{seed}" if pooled else out)
+    if pooled is not None:
+        write_json(out / "summary.json", pooled)
+        commands = [_command(run) for run in runs]
+        write_text_atomic(out / "command.txt", "".join(f"{line}\n" for line in commands))
+    files = sorted(path for path in out.rglob("*") if path.is_file())
+    large = [path for path in files if path.stat().st_size > LIMIT]
+    if large:
+        raise InputError(
+            str(large[0]),
+            got=f"{large[0].stat().st_size:,} bytes",
+            expected=f"at most {LIMIT:,}",
+            next_step="evaluate fewer tasks (eval.num_tasks), or keep this run elsewhere",
+        )
+    return files
+
+
+def _one(run: Path, out: Path) -> None:
+    paths = RunPaths(run)
+    out.mkdir(parents=True, exist_ok=True)
+    for file in (paths.config, paths.env, paths.summary):
+        shutil.copyfile(file, out / file.name)
+    write_text_atomic(out / "command.txt", _command(run) + "\n")
+    _write_gz(out / "metrics.jsonl.gz", _metrics(run))
+    _write_gz(out / "episodes.jsonl.gz", _episodes(run))
+
+
+def _command(run: Path) -> str:
+    return str(read_json(RunPaths(run).env, "the environment of a run")["command"])
+
+
+def _metrics(run: Path) -> Iterator[JsonRow]:
+    for folder in [run, *sorted(path for path in run.iterdir() if (path / "sft").is_dir())]:
+        for stage in STAGES:
+            file = folder / stage / "metrics.jsonl"
+            if file.is_file():
+                arm = "full" if folder == run else folder.name
+                for _, row in read_jsonl(file):
+                    yield {"arm": arm, "stage": stage, **row}
+
+
+def _episodes(run: Path) -> Iterator[JsonRow]:
+    for file in sorted((run / "evals").glob("*/episodes.jsonl")):
+        for _, row in read_jsonl(file):
+            turns = [{k: v for k, v in t.items() if k not in LONG} for t in row["turns"]]
+            yield {"evaluation": file.parent.name, **row, "turns": turns}
+
+
+def _write_gz(path: Path, rows: Iterator[JsonRow]) -> None:
+    """Equal rows give equal bytes: no name and no time in the header."""
+    buffer = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, compresslevel=9, mtime=0) as stream:
+        for row in rows:
+            stream.write((dumps(row) + "\n").encode())
+    path.write_bytes(buffer.getvalue())
