@@ -133,7 +133,12 @@ class RlConfig(Section):
     c_g: float = 0.1  # causal
     c_q: float = 0.5  # causal
     malformed_penalty: float = Field(0.5, ge=0)  # off the reward, a turn that breaks the format
-    kl: float = Field(0.0, ge=0)  # weight of the KL to the policy that stage 3 began with
+    kl: float = Field(0.15, ge=0)  # weight of the KL to the policy that stage 3 began with
+    w_roadmap: float = Field(1.0, ge=0)  # causal: weight of these tokens in the policy gradient
+    w_keyword: float = Field(0.2, ge=0)
+    w_analysis: float = Field(0.2, ge=0)
+    w_act: float = Field(0.5, ge=0)  # thought and action
+    w_other: float = Field(0.2, ge=0)  # tags
     reference_tokens: int = 64  # L_ref
     clip_low: float = 0.2
     clip_high: float = 0.28
@@ -141,7 +146,7 @@ class RlConfig(Section):
     clip_grad_norm: float = 1.0
     bf16: bool = False
     optim: OptimSection = OptimSection(
-        lr=1.5e-3, adamw_lr=1.5e-3, warmup_fraction=0.1, final_fraction=0.0
+        lr=3e-3, adamw_lr=2e-3, warmup_fraction=0.1, final_fraction=0.0
     )
     checkpoint_every: int = Field(5, ge=1)
     max_failed_share: float = Field(0.05, ge=0, le=1)

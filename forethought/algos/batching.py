@@ -38,9 +38,12 @@ class ReinforceConfig:
     profile: str = "causal"  # the profile that made the credits
     outcome: float = 0.0  # I of the rollout, the target of its Brier slots
     level_ids: Sequence[int] | None = None  # ids of the 21 levels, if each is one token
-    w_plan: float = 1.0  # weight of imaginary, keyword and analysis tokens
-    w_confidence: float = 1.0  # weight of confidence tokens, where they have a score function
-    w_act: float = 1.0  # weight of think, action and other tokens
+    w_roadmap: float = 1.0  # weight of imaginary tokens
+    w_keyword: float = 1.0
+    w_analysis: float = 1.0
+    w_confidence: float = 1.0  # of confidence tokens, where they have a score function
+    w_act: float = 1.0  # of think and action tokens
+    w_other: float = 1.0  # of all others: the tags
 
     @property
     def causal(self) -> bool:
@@ -144,15 +147,19 @@ def _token_credit(
     weights: list[float] = []
     for number, span in enumerate(turn.token_spans):
         value: float | None
-        if span in (Span.IMAGINARY, Span.KEYWORD):
-            value, weight = credit.plan, config.w_plan
+        if span is Span.IMAGINARY:
+            value, weight = credit.plan, config.w_roadmap
+        elif span is Span.KEYWORD:
+            value, weight = credit.plan, config.w_keyword
         elif span is Span.ANALYSIS:
-            value, weight = credit.analysis, config.w_plan
+            value, weight = credit.analysis, config.w_analysis
         elif span is Span.CONFIDENCE:
             value, weight = _confidence_credit(credit, config), config.w_confidence
         else:
             early = config.causal and number < last_stated
-            value, weight = (before if early else credit.act), config.w_act
+            acts = span in (Span.THINK, Span.ACTION)
+            value = before if early else credit.act
+            weight = config.w_act if acts else config.w_other
         if value is None and span is Span.CONFIDENCE and config.causal:
             value, weight = 0.0, 0.0
         advantages.append(credit.act if value is None else value)

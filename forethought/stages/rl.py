@@ -177,8 +177,16 @@ def _sequence(
 ) -> TrainingSequence:
     section = context.config.rl
     level_ids = policy.level_ids() if section.profile == "causal" else None
+    plain = section.profile != "causal"  # `paper` and `grpo` weigh all tokens alike
     config = ReinforceConfig(
-        outcome=float(episode.success or 0), level_ids=level_ids, profile=section.profile
+        outcome=float(episode.success or 0),
+        level_ids=level_ids,
+        profile=section.profile,
+        w_roadmap=1.0 if plain else section.w_roadmap,
+        w_keyword=1.0 if plain else section.w_keyword,
+        w_analysis=1.0 if plain else section.w_analysis,
+        w_act=1.0 if plain else section.w_act,
+        w_other=1.0 if plain else section.w_other,
     )
     return reinforced(rollout, credits, config)
 

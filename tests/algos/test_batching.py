@@ -98,7 +98,7 @@ def test_a_block_that_cannot_be_read_is_trained_with_the_credit_of_the_act():
 
 
 def test_span_weights_scale_weights_and_not_advantages():
-    config = ReinforceConfig(w_plan=0.5, w_act=2.0)
+    config = ReinforceConfig(w_roadmap=0.5, w_keyword=0.5, w_analysis=0.5, w_act=2.0, w_other=2.0)
     sequence = reinforced(one_turn("ikax"), [CREDIT], config)
     assert sequence.pg_weight[3:] == (0.5, 0.5, 0.5, 2.0)
     assert sequence.advantage[3:] == (1.0, 1.0, 4.0, 3.0)
