@@ -43,7 +43,7 @@ clean:  ## remove the environment, caches and build folders
 	rm -rf .venv .venv-lock build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find forethought tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
-docs:  ## the table of configuration keys, from the code
+docs: setup  ## the table of configuration keys, from the code
 	$(PY) tools/config_table.py
 
 lock:  ## newest allowed versions into constraints.txt

@@ -89,6 +89,11 @@ class RunPaths:
         """The figures of the whole run."""
         return self.root / "summary.json"
 
+    def arms(self) -> list[tuple[str, Path]]:
+        """Name and folder of each arm: `full`, then the controls."""
+        controls = [path for path in self.root.iterdir() if (path / "sft").is_dir()]
+        return [("full", self.root), *((path.name, path) for path in sorted(controls))]
+
     def eval_dir(self, name: str) -> Path:
         """Folder of one evaluation."""
         return self.root / "evals" / name

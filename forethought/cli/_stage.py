@@ -6,10 +6,24 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from forethought.config import RunConfig
     from forethought.stages.context import Context
     from forethought.training.policy import Policy
 
 BEFORE = {"prepare": "base", "midtrain": "base", "sft": "midtrain", "rl": "sft"}
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """The flag --seed, read by `configured`."""
+    parser.add_argument("--seed", help="seed of the run and of its world (as in the configuration)")
+
+
+def configured(args: argparse.Namespace) -> RunConfig:
+    """The configuration that a command line names, overrides and seed applied."""
+    from forethought.config import load_config
+
+    seed = {} if args.seed is None else {"seed": args.seed}
+    return load_config(args.config, args.overrides | seed)
 
 
 def add_stage_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +31,7 @@ def add_stage_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="a TOML file, or a name from `forethought list configs`")
     parser.add_argument("--out", required=True, help="folder of the run, new or begun")
     parser.add_argument("--init", help="model to start from (default: the stage before in --out)")
-    parser.add_argument("--seed", help="seed of the run and of its world (as in the configuration)")
+    add_seed(parser)
     parser.add_argument("--resume", action="store_true", help="go on with a stage that was stopped")
 
 
@@ -27,15 +41,13 @@ def open_stage(args: argparse.Namespace, stage: str) -> tuple[Context, Policy]:
     Raises:
         InputError: no model to start from, or the folder holds another configuration.
     """
-    from forethought.config import load_config
     from forethought.data.models import resolve_model
     from forethought.stages import base
     from forethought.stages.context import holds_run, open_run, set_threads
     from forethought.training.policy import Policy
 
     set_threads()
-    seed = {} if args.seed is None else {"seed": args.seed}
-    config = load_config(args.config, args.overrides | seed)
+    config = configured(args)
     known = holds_run(args.out, config)
     context = open_run(config, args.out, resume=args.resume or known)
     context = context.with_resume(args.resume)

@@ -31,9 +31,11 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(
             "report", got="no path", expected="a run or an evaluation", next_step="name a folder"
         )
+    runs: list[Path] = []
     for text in args.paths:
         path = Path(text)
         is_run = (path / "resolved.json").is_file()
+        runs += [path] if is_run else []
         if args.json:
             print(json.dumps(read_json(path / "summary.json")))
         elif is_run:
@@ -41,7 +43,6 @@ def run(args: argparse.Namespace) -> int:
             print_run(path)
         else:
             print_summary(read_json(path / "summary.json"))
-    runs = [Path(text) for text in args.paths if (Path(text) / "resolved.json").is_file()]
     if args.record is not None:
         from forethought.report.record import write_record
 

@@ -6,6 +6,8 @@ import argparse
 import json
 import sys
 
+from forethought.cli._stage import add_seed, configured
+
 HELP = "the whole method: prepare, midtrain, sft, rl, with an evaluation after each"
 OVERRIDES = True
 
@@ -14,19 +16,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("config", help="a TOML file, or a name from `forethought list configs`")
     parser.add_argument("--out", help="folder of the run (default: runs/NAME-SEED)")
-    parser.add_argument("--seed", help="seed of the run and of its world (as in the configuration)")
+    add_seed(parser)
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the pipeline and prints its table."""
-    from forethought.config import load_config
     from forethought.runlog import command_line
     from forethought.stages.pipeline import run_pipeline
 
-    seed = {} if args.seed is None else {"seed": args.seed}
-    config = load_config(args.config, args.overrides | seed)
+    config = configured(args)
     out = args.out or f"runs/{args.config.replace('/', '-').removesuffix('.toml')}-{config.seed}"
     if config.data.source == "gsm8k":
         from forethought.stages.forecast import print_forecast

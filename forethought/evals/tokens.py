@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from forethought.algos.batching import ReinforceConfig, SupervisedRule, reinforced, supervised
-from forethought.algos.credit import CreditConfig, credit_episodes
+from forethought.algos.batching import SupervisedRule, reinforced, supervised
+from forethought.algos.credit import credit_episodes
 from forethought.config import RunConfig, read_resolved
 from forethought.domains import make_domain
 from forethought.errors import InputError
 from forethought.jsonl import read_jsonl
 from forethought.rollout.spans import token_spans
 from forethought.runlog import RunPaths, read_episodes
+from forethought.training.credit import credit_config, reinforce_config
 from forethought.training.policy import Policy
 from forethought.types import Episode, JsonRow, Rollout, Span, Task, Turn
 
@@ -102,10 +103,10 @@ def _rows(
     policy: Policy,
 ) -> Iterator[JsonRow]:
     taught = supervised(rollout, SupervisedRule())
-    credit = CreditConfig(profile=config.rl.profile)
+    credits = credit_episodes(episodes, credit_config(config.rl))
     outcome = float(episodes[index].success or 0)
-    rule = ReinforceConfig(profile=config.rl.profile, outcome=outcome, level_ids=policy.level_ids())
-    earned = reinforced(rollout, credit_episodes(episodes, credit)[index], rule)
+    rule = reinforce_config(config.rl, outcome=outcome, level_ids=policy.level_ids())
+    earned = reinforced(rollout, credits[index], rule)
     for number, (span, turn, sampled) in enumerate(_layout(rollout)):
         yield {
             "index": number,

@@ -94,8 +94,8 @@ def _beside(name: str, summary: JsonRow) -> list[str] | None:
 
 def _curves(root: Path) -> list[str]:
     found: list[str] = []
-    for folder in [root, *sorted(path for path in root.iterdir() if (path / "sft").is_dir())]:
-        arm = "" if folder == root else f"{folder.name} "
+    for name, folder in RunPaths(root).arms():
+        arm = "" if name == "full" else f"{name} "
         for stage, series in CURVES.items():
             file = folder / stage / "metrics.jsonl"
             if not file.is_file():

@@ -57,7 +57,7 @@ def pool(runs: Sequence[Path], *, seed: int = 0, resamples: int = 2000) -> JsonR
 
 
 def _shared(runs: Sequence[Path]) -> list[str]:
-    """Evaluations that every run has, in the order of the first."""
+    """Evaluations that every run has, by name."""
     found = [
         [file.parent.name for file in sorted((run / "evals").glob("*/summary.json"))]
         for run in runs

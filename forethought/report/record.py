@@ -72,11 +72,10 @@ def _command(run: Path) -> str:
 
 
 def _metrics(run: Path) -> Iterator[JsonRow]:
-    for folder in [run, *sorted(path for path in run.iterdir() if (path / "sft").is_dir())]:
+    for arm, folder in RunPaths(run).arms():
         for stage in STAGES:
             file = folder / stage / "metrics.jsonl"
             if file.is_file():
-                arm = "full" if folder == run else folder.name
                 for _, row in read_jsonl(file):
                     yield {"arm": arm, "stage": stage, **row}
 

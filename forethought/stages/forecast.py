@@ -45,6 +45,7 @@ def load_of(config: RunConfig, episode_tokens: int, sampled_tokens: int) -> Load
     trained += arms * config.sft.num_episodes * config.sft.epochs
     evals = (2 + 2 * arms) * config.eval.num_tasks * (2 if config.eval.greedy_too else 1)
     labels = 0 if config.prepare.outcome_only else config.prepare.num_episodes
+    labels += config.sft.num_episodes if config.sft.relabel else 0
     sampled = arms * rl_rollouts + evals + labels * config.prepare.continuations
     return Load(
         train_tokens=(trained + arms * rl_rollouts) * episode_tokens,

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from forethought.algos.batching import ReinforceConfig, reinforced
-from forethought.algos.credit import CreditConfig, credit_episodes
+from forethought.algos.batching import reinforced
+from forethought.algos.credit import credit_episodes
 from forethought.algos.values import ValueFit, fit_values
 from forethought.config import RlConfig
 from forethought.errors import GuardRail
@@ -24,6 +24,7 @@ from forethought.rollout.hf.backend import backend_for
 from forethought.runlog import MetricsLog
 from forethought.stages.context import Context
 from forethought.training import checkpoint
+from forethought.training.credit import credit_config, reinforce_config
 from forethought.training.optim import OptimConfig
 from forethought.training.policy import Policy
 from forethought.training.trainer import Denominators, Trainer, TrainerConfig
@@ -155,17 +156,8 @@ def one_update(
 
 def reward_config(section: RlConfig) -> RewardConfig:
     """The reward that stage 3 trains on: the outcome, and penalties for broken turns."""
-    terms: tuple[str, ...] = ("outcome", "invalid_actions")
-    if section.malformed_penalty > 0:
-        terms += ("malformed_turns",)
+    terms = ("outcome", "invalid_actions", "malformed_turns")
     return RewardConfig(terms=terms, malformed_penalty=section.malformed_penalty)
-
-
-def credit_config(section: RlConfig) -> CreditConfig:
-    """The credit settings of a run's profile."""
-    return CreditConfig(
-        profile=section.profile, omega=section.omega, c_g=section.c_g, c_q=section.c_q
-    )
 
 
 def _sequence(
@@ -175,18 +167,10 @@ def _sequence(
     credits: Sequence[TurnCredit],
     episode: Episode,
 ) -> TrainingSequence:
-    section = context.config.rl
-    level_ids = policy.level_ids() if section.profile == "causal" else None
-    plain = section.profile != "causal"  # `paper` and `grpo` weigh all tokens alike
-    config = ReinforceConfig(
+    config = reinforce_config(
+        context.config.rl,
         outcome=float(episode.success or 0),
-        level_ids=level_ids,
-        profile=section.profile,
-        w_roadmap=1.0 if plain else section.w_roadmap,
-        w_keyword=1.0 if plain else section.w_keyword,
-        w_analysis=1.0 if plain else section.w_analysis,
-        w_act=1.0 if plain else section.w_act,
-        w_other=1.0 if plain else section.w_other,
+        level_ids=policy.level_ids(),
     )
     return reinforced(rollout, credits, config)
 

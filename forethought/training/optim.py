@@ -23,7 +23,7 @@ class OptimConfig:
     name: Literal["muon", "adamw"] = "muon"
     lr: float = 6e-3  # Muon: hidden matrices; AdamW: everything
     adamw_lr: float = 6e-3  # Muon only: embeddings, norms, head, biases
-    momentum: float = 0.95  # of Muon: a noisy gradient needs more
+    momentum: float = 0.95  # of Muon
     weight_decay: float = 0.0  # decoupled; on matrices, never on norms and biases
     betas: tuple[float, float] = (0.9, 0.95)  # of AdamW
     schedule: Literal["constant", "linear", "cosine"] = "linear"

@@ -1,0 +1,40 @@
+"""How the configuration of stage 3 weighs tokens: one place for training and for looking at it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from forethought.algos.batching import ReinforceConfig
+from forethought.algos.credit import CreditConfig
+from forethought.config import RlConfig
+
+
+def credit_config(section: RlConfig) -> CreditConfig:
+    """The credit settings of a run's profile."""
+    return CreditConfig(
+        profile=section.profile, omega=section.omega, c_g=section.c_g, c_q=section.c_q
+    )
+
+
+def reinforce_config(
+    section: RlConfig, *, outcome: float, level_ids: Sequence[int] | None
+) -> ReinforceConfig:
+    """How credits of spans become advantages and weights of tokens.
+
+    Args:
+        section: the configuration of stage 3.
+        outcome: I of the rollout, 0 or 1.
+        level_ids: ids of the 21 levels, if each is one token; only `causal` uses them.
+    """
+    if section.profile != "causal":  # `paper` and `grpo` weigh all tokens alike
+        return ReinforceConfig(profile=section.profile, outcome=outcome)
+    return ReinforceConfig(
+        profile=section.profile,
+        outcome=outcome,
+        level_ids=level_ids,
+        w_roadmap=section.w_roadmap,
+        w_keyword=section.w_keyword,
+        w_analysis=section.w_analysis,
+        w_act=section.w_act,
+        w_other=section.w_other,
+    )
