@@ -36,6 +36,11 @@ class Domain(Protocol):
         """Writes blocks from what really came."""
         ...
 
+    @property
+    def imitate_failures(self) -> bool:
+        """Whether a failed trajectory acted well, so that its actions may train in stage 2."""
+        ...
+
     def tasks(self, split: str, num: int, *, offset: int = 0) -> list[Task]:
         """`num` tasks of a split, a function of the seed of the run and `offset` alone."""
         ...

@@ -56,6 +56,7 @@ class AtlasDomain:
     top_k: int
     engine: EngineConfig
     env_name: str = "search_qa"
+    imitate_failures: bool = True  # the wanderer fails by the draw of the world
     text_format: TextFormat = field(default_factory=atlas_format)
     _retrievers: dict[int, Retriever] = field(default_factory=dict)
 

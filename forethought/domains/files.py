@@ -28,6 +28,7 @@ class FileSearchDomain:
     rows: tuple[Task, ...]
     retriever: Retriever
     top_k: int
+    imitate_failures: bool = False  # there is nothing to imitate
 
     @classmethod
     def from_files(cls, config: RunConfig, tasks: str, corpus: str) -> FileSearchDomain:

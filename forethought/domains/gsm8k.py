@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from forethought.config import RunConfig
-from forethought.data.gsm8k import GsmTrajectory, episodes_from_annotations, load_gsm8k
+from forethought.data.gsm8k import GsmRow, GsmTrajectory, episodes_from_annotations, load_gsm8k
 from forethought.domains import no_worlds
 from forethought.envs.maths import MathsPython
 from forethought.hindsight.trajectory import Step, Trajectory
@@ -17,15 +17,20 @@ from forethought.rollout.render import TextFormat
 from forethought.types import Action, Rollout, StopReason, Task, Truth
 
 
+VALIDATION_SHARE = 0.1
+"""The last rows of the training split, which train nothing: the data set has no validation split."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Gsm8kDomain:
-    """Problems with few annotations train; the test split holds both kinds."""
+    """Problems with few annotations train; validation and test hold both kinds."""
 
     env_name: str
     text_format: TextFormat
     writer: Writer
     seed: int
     max_annotations: int
+    imitate_failures: bool = False  # they are annotations with a planted slip
 
     @classmethod
     def from_config(cls, config: RunConfig) -> Gsm8kDomain:
@@ -47,7 +52,7 @@ class Gsm8kDomain:
     def _annotated(self, split: str) -> list[GsmTrajectory]:
         """Trajectories of the short problems of a split, right and wrong, shuffled by the seed."""
         found: list[GsmTrajectory] = []
-        for row in load_gsm8k(split):
+        for row in _rows(split):
             for episode in episodes_from_annotations(row, seed=self.seed):
                 if 1 <= len(episode.steps) <= self.max_annotations:
                     found.append(episode)
@@ -55,14 +60,14 @@ class Gsm8kDomain:
         return found
 
     def tasks(self, split: str, num: int, *, offset: int = 0) -> list[Task]:
-        """Training problems of the few-annotations kind, or test rows (first half short ones)."""
+        """Training problems with few annotations; of other splits half of them, half of all kinds."""
         if split == "train":
             seen: dict[str, Task] = {}
             for episode in self._train:
                 seen.setdefault(episode.task.id, episode.task)
             rows = list(seen.values())
             return [rows[(offset + i) % len(rows)] for i in range(num)]
-        return _mixed_test(num, self.max_annotations)
+        return _mixed(_rows(split), num, self.max_annotations)
 
     def tasks_of_worlds(self, seeds: range, num: int | None) -> list[Task]:
         """GSM8K has no worlds."""
@@ -74,7 +79,7 @@ class Gsm8kDomain:
 
     def trajectories(self, num: int, tokenizer: Any, *, split: str = "train") -> list[Trajectory]:
         """Annotated solutions and their seeded failures."""
-        found = self._train if split == "train" else self._annotated("test")
+        found = self._train if split == "train" else self._annotated(split)
         return [as_trajectory(episode) for episode in found[:num]]
 
     def entities(self) -> tuple[str, ...]:
@@ -86,9 +91,20 @@ class Gsm8kDomain:
         return Truth()
 
 
-def _mixed_test(num: int, max_annotations: int) -> list[Task]:
-    """Half test rows with few annotations, half test rows of all kinds, in file order."""
-    tasks = [(row.task, len(row.annotations)) for row in load_gsm8k("test")]
+def _rows(split: str) -> list[GsmRow]:
+    """The problems of `train` and `val`, which share the published training split, or `test`."""
+    if split == "test":
+        return load_gsm8k("test")
+    rows = load_gsm8k("train")
+    first = len(rows) - round(len(rows) * VALIDATION_SHARE)
+    if split == "train":
+        return rows[:first]
+    return [replace(row, task=replace(row.task, split="val")) for row in rows[first:]]
+
+
+def _mixed(rows: list[GsmRow], num: int, max_annotations: int) -> list[Task]:
+    """Half rows with few annotations, half rows of all kinds, in file order."""
+    tasks = [(row.task, len(row.annotations)) for row in rows]
     short = [task for task, count in tasks if 1 <= count <= max_annotations][: num // 2]
     chosen = {task.id for task in short}
     rest = [task for task, _ in tasks if task.id not in chosen][: num - len(short)]

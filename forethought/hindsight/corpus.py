@@ -18,6 +18,7 @@ from forethought.foresight.block import render
 from forethought.foresight.templates import FREE_TEMPLATES, render_free
 from forethought.hindsight.records import Branch, Labelled
 from forethought.hindsight.trajectory import Step, Trajectory
+from forethought.hindsight.walk import Walk
 from forethought.hindsight.writer import Writer
 from forethought.rollout.author import AuthoredTurn, author
 from forethought.rollout.render import TextFormat
@@ -40,6 +41,7 @@ class CorpusBuilder:
     text_format: TextFormat
     tokenizer: Any
     writer: Writer
+    imitate_failures: bool = True  # False: thought and action of a failed episode never train
 
     def block(self, items: Sequence[Labelled], index: int, step: int, kind: str) -> Foresight:
         """The block of one turn for a corpus kind (`MidtrainConfig.corpus`).
@@ -68,7 +70,21 @@ class CorpusBuilder:
             self._turn(self.block(items, index, number, kind), step)
             for number, step in enumerate(trajectory.steps)
         ]
-        return self._encode(trajectory, turns, "foresight", SupervisedRule(), "tagged")
+        rule = SupervisedRule(skip=self._skipped(trajectory))
+        return self._encode(trajectory, turns, "foresight", rule, "tagged")
+
+    def behind(self, item: Labelled, walk: Walk) -> Written:
+        """The turn behind the student's own ones, with its hindsight block; it alone trains."""
+        last = len(walk.texts)
+        steps = item.trajectory.steps
+        turns = [
+            AuthoredTurn(text=text, observation=step.observation)
+            for text, step in zip(walk.texts, steps, strict=False)
+        ]
+        block = self.writer.write(item.trajectory, last, item.labels[last].value)
+        turns.append(self._turn(block, steps[last]))
+        rule = SupervisedRule(turns=(last,), skip=self._skipped(item.trajectory))
+        return self._encode(item.trajectory, turns, "foresight", rule, f"behind{last}")
 
     def plain(self, item: Labelled) -> Written | None:
         """An episode without blocks: thought and action train; None for a failed one.
@@ -128,6 +144,10 @@ class CorpusBuilder:
         rule = SupervisedRule(block_only=True, turns=(branch.step,))
         return self._encode(whole, turns, "foresight", rule, "branch")
 
+    def _skipped(self, trajectory: Trajectory) -> tuple[Span, ...]:
+        taught = self.imitate_failures or trajectory.success
+        return () if taught else (Span.THINK, Span.ACTION)
+
     def _turn(self, block: Foresight | None, step: Step) -> AuthoredTurn:
         text = render(
             block,
@@ -160,7 +180,11 @@ class CorpusBuilder:
         sequence = supervised(rollout, rule)
         return Written(
             sequence=replace(sequence, source=f"{trajectory.task.id}/{form}"),
-            block_tokens=sum(_block_tokens(turn) for turn in rollout.turns),
+            block_tokens=sum(
+                _block_tokens(turn)
+                for number, turn in enumerate(rollout.turns)
+                if rule.turns is None or number in rule.turns
+            ),
         )
 
 

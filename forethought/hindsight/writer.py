@@ -186,14 +186,16 @@ def _open_links(facts: QuestionFacts, links: list[_Link], step: int) -> int:
 
 
 def _keywords(ahead: list[_Link], seen: str) -> tuple[str, ...]:
-    """The signs of the coming pages in order, then the region where the road ends.
+    """The signs of the next two pages, then the region where the road ends.
 
-    Words that were already seen are left out. Regions on the way stand in the roadmap; repeated
-    here they would mostly be duplicates, and they are common words that other futures hold too.
+    Words that were already seen are left out. A third sign is the same as one before it in every
+    tenth list; leaving it out there is a rule that a small model does not learn, and the duplicate
+    breaks the format. Regions on the way stand in the roadmap, and are common words that other
+    futures hold too.
     """
     known = set(seen.split())
     pages = [link.page for link in ahead if link.page is not None]
-    words = [page.sign for page in pages] + [page.object_region for page in pages[-1:]]
+    words = [page.sign for page in pages[:2]] + [page.object_region for page in pages[-1:]]
     return tuple(dict.fromkeys(word for word in words if word not in known))[:MAX_KEYWORDS]
 
 

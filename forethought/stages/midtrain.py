@@ -43,12 +43,8 @@ def _builder(context: Context, policy: Policy) -> CorpusBuilder:
         text_format=context.domain.text_format,
         tokenizer=policy.tokenizer,
         writer=context.domain.writer,
+        imitate_failures=context.domain.imitate_failures,
     )
-
-
-def block_tokens(context: Context, items: Sequence[Labelled], policy: Policy) -> int:
-    """Block tokens of one pass over the corpus of stage 1: its dose of foresight."""
-    return sum(written.block_tokens for written in corpus(context, items, policy))
 
 
 def run(context: Context, items: Sequence[Labelled], policy: Policy) -> Policy:

@@ -132,7 +132,6 @@ def run_pipeline(
     say(f"run {context.paths.root}: page {context.paths.page}")
     policy = pipeline.step(context, "base", lambda: base.run(context))
     items = pipeline.prepared(policy)
-    doses = _doses(context, items)
     policy = pipeline.step(context, "midtrain", lambda: midtrain.run(context, items, policy))
     chosen = items[: config.sft.num_episodes]
     policy = pipeline.step(
@@ -140,37 +139,41 @@ def run_pipeline(
     )
     policy = pipeline.step(context, "rl", lambda: rl.run(context, policy))
     for arm in config.control.arms:
-        _control(pipeline, arm, items, doses)
+        _control(pipeline, arm, items)
     return finish(pipeline, command)
 
 
-def _control(
-    pipeline: Pipeline, arm: str, items: Sequence[Labelled], doses: dict[str, int]
-) -> None:
+def _control(pipeline: Pipeline, arm: str, items: Sequence[Labelled]) -> None:
     """FE-SFT and GRPO from the same base, no mid-training, as many block tokens as the full arm."""
     full = pipeline.context
-    epochs = sft.epochs_for(full, items, doses["full"])
-    pipeline.ledger.state["dose"] = {**doses, "control_epochs": epochs}
-    pipeline.ledger.save()
+    policy = pipeline.load(full, "base")
+    spent = _dose(full, items, policy)
+    # The passes behind the student's own blocks stay as they are; the others make up the dose.
+    one_pass = sum(written.block_tokens for written in sft.corpus(full, items, policy))
+    section = full.config.sft
+    epochs = round(section.epochs + spent["midtrain"] / max(one_pass, 1), 3)
     config = full.config.model_copy(
         update={
             "rl": full.config.rl.model_copy(update={"profile": "grpo"}),
-            "sft": full.config.sft.model_copy(update={"epochs": epochs}),
+            "sft": section.model_copy(update={"epochs": epochs}),
         }
     )
     context = replace(full, config=config, arm=arm)
-    policy = pipeline.load(full, "base")
     policy = pipeline.step(
         context, "sft", lambda: sft.run(context, items, policy, fresh_labels=True)
     )
+    control = sft.dose(context, items, policy)
+    pipeline.ledger.state["dose"] = {**spent, "control": control, "control_epochs": epochs}
+    pipeline.ledger.save()
     pipeline.step(context, "rl", lambda: rl.run(context, policy))
 
 
-def _doses(context: Context, items: Sequence[Labelled]) -> dict[str, int]:
-    """Block tokens that the full arm trains on: stage 1, stage 2, and their sum."""
-    policy = Policy.load(str(context.stage_dir("base") / "model"), dtype=context.config.model.dtype)
-    first = midtrain.block_tokens(context, list(items), policy)
-    second = sft.block_tokens(context, items[: context.config.sft.num_episodes], policy)
+def _dose(context: Context, items: Sequence[Labelled], policy: Policy) -> dict[str, int]:
+    """Block tokens that the full arm trained on: stage 1, stage 2, and their sum."""
+    config = context.config
+    free = sum(written.block_tokens for written in midtrain.corpus(context, items, policy))
+    first = round(free * config.midtrain.epochs)
+    second = sft.dose(context, items[: config.sft.num_episodes], policy)
     return {"midtrain": first, "sft": second, "full": first + second}
 
 
