@@ -123,3 +123,19 @@ def test_report_pools_several_runs_and_records_them(
     capsys.readouterr()
     assert main(["report", *map(str, runs)]) == 0
     assert "seeds 0, 1: means" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["evals/rl"], [".", "evals/rl"], ["records"], ["nothing"], []])
+def test_only_run_folders_are_recorded_and_nothing_is_written_for_others(
+    runs: list[Path], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_record(runs[:1], runs[0] / "records")
+    out = runs[0].parent / "new"
+    readme = runs[0].parent / "README.md"
+    readme.write_text("no figures\n")
+    paths = [str(runs[0] / word) for word in words] or ["--check", str(readme)]
+    assert main(["report", *paths, "--record", str(out)]) == 2
+    said = capsys.readouterr()
+    assert "expected the folder of a finished run" in said.err and "Next:" in said.err
+    assert words == [] or str(runs[0] / words[-1]) in said.err
+    assert said.out == "" and not out.exists()
