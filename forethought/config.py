@@ -115,7 +115,6 @@ class SftConfig(SupervisedConfig):
 
     num_episodes: int = Field(4000, ge=1)
     epochs: float = 2.0
-    rumour_share: float = Field(0.6, ge=0, le=1)  # episodes that begin with another's forecasts
     batch_sequences: int = Field(8, ge=1)
     optim: OptimSection = OptimSection(final_fraction=0.02)
     format_off_share: float = Field(0.1, ge=0, le=1)

@@ -62,22 +62,14 @@ class CorpusBuilder:
         constant = self.writer.write(item.trajectory, step, mean)
         return replace(block, q=constant.q, q_text=constant.q_text)
 
-    def tagged(
-        self,
-        items: Sequence[Labelled],
-        index: int,
-        kind: str = "true",
-        earlier: Sequence[Foresight] = (),
-    ) -> Written:
-        """An episode with a tagged block on every turn; the whole response trains (FE-SFT).
-
-        `earlier` are blocks for the first turns, which are history and do not train.
-        """
+    def tagged(self, items: Sequence[Labelled], index: int, kind: str = "true") -> Written:
+        """An episode with a tagged block on every turn; the whole response trains (FE-SFT)."""
         trajectory = items[index].trajectory
-        later = range(len(earlier), len(trajectory.steps))
-        blocks = [*earlier, *(self.block(items, index, number, kind) for number in later)]
-        turns = [self._turn(b, step) for b, step in zip(blocks, trajectory.steps, strict=True)]
-        rule = SupervisedRule(skip=self._skipped(trajectory), turns=tuple(later))
+        turns = [
+            self._turn(self.block(items, index, number, kind), step)
+            for number, step in enumerate(trajectory.steps)
+        ]
+        rule = SupervisedRule(skip=self._skipped(trajectory))
         return self._encode(trajectory, turns, "foresight", rule, "tagged")
 
     def plain(self, item: Labelled) -> Written | None:

@@ -11,8 +11,8 @@ at the future: the placebo that tells foresight from more text.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from forethought.foresight.levels import LEVELS, level_text, nearest_level
@@ -45,16 +45,6 @@ class Writer(Protocol):
 
     def can_tell(self, steps: Sequence[Step]) -> bool:
         """Whether steps that a model wrote can be told in the words of this writer."""
-        ...
-
-    def situation(self, trajectory: Trajectory, step: int) -> Hashable | None:
-        """What turns must share for one's future to be a guess at the other's; None: unlike all."""
-        ...
-
-    def retold(
-        self, other: Trajectory, at: int, q: float, here: Trajectory, step: int
-    ) -> Foresight:
-        """The block of turn `at` of another trajectory, in the words of turn `step` of this one."""
         ...
 
 
@@ -127,31 +117,6 @@ class AtlasWriter:
             for step in searches
         )
 
-    def situation(self, trajectory: Trajectory, step: int) -> Hashable | None:
-        """See `Writer.situation`: links that the route still has, where it stands, spare searches.
-
-        A trajectory that changes its route later names relations that another question may lack.
-        """
-        facts = parse_question(trajectory.task.question)
-        links = _links(facts, trajectory)
-        here = links[step]
-        if any(link.route != here.route for link in links[step:]):
-            return None
-        route = dict(facts.routes).get(here.route, ())
-        left = _open_links(facts, links, step)
-        spare = facts.budget - step - left
-        return (route[len(route) - left :], here.region, spare)
-
-    def retold(
-        self, other: Trajectory, at: int, q: float, here: Trajectory, step: int
-    ) -> Foresight:
-        """See `Writer.retold`: the letter of the route is that of this question."""
-        block = self.write(other, at, q)
-        theirs = _links(parse_question(other.task.question), other)[at].route
-        mine = _links(parse_question(here.task.question), here)[step].route
-        words = [mine if word == theirs else word for word in block.roadmap.split()]
-        return replace(block, roadmap=" ".join(words))
-
     def _analysis(self, facts: QuestionFacts, links: list[_Link], step: int) -> str:
         spare = facts.budget - step - _open_links(facts, links, step)
         here = _route_at(links, step)
@@ -221,17 +186,17 @@ def _open_links(facts: QuestionFacts, links: list[_Link], step: int) -> int:
 
 
 def _keywords(ahead: list[_Link], seen: str) -> tuple[str, ...]:
-    """The signs of the next two pages, then the region where the road ends.
+    """The signs of the next two pages, then the region where the road ends unless it was seen.
 
-    Words that were already seen are left out. A third sign is the same as one before it in every
-    tenth list; leaving it out there is a rule that a small model does not learn, and the duplicate
-    breaks the format. Regions on the way stand in the roadmap, and are common words that other
-    futures hold too.
+    Regions on the way stand in the roadmap, and are common words that other futures hold too. Every
+    exception costs format: a small model that has to leave out a sign writes the next one twice,
+    and a third sign is one of the first two in every tenth list.
     """
-    known = set(seen.split())
     pages = [link.page for link in ahead if link.page is not None]
-    words = [page.sign for page in pages[:2]] + [page.object_region for page in pages[-1:]]
-    return tuple(dict.fromkeys(word for word in words if word not in known))[:MAX_KEYWORDS]
+    known = set(seen.split())
+    words = [page.sign for page in pages[:2]]
+    words += [page.object_region for page in pages[-1:] if page.object_region not in known]
+    return tuple(dict.fromkeys(words))
 
 
 _NUMBER = re.compile(r"-?\d[\d,]*\.?\d*")
@@ -278,16 +243,6 @@ class MathsWriter:
     def can_tell(self, steps: Sequence[Step]) -> bool:
         """See `Writer.can_tell`: any program can be told."""
         return True
-
-    def situation(self, trajectory: Trajectory, step: int) -> Hashable | None:
-        """See `Writer.situation`: every problem is its own."""
-        return None
-
-    def retold(
-        self, other: Trajectory, at: int, q: float, here: Trajectory, step: int
-    ) -> Foresight:
-        """See `Writer.retold`; never asked for, as no two turns are alike."""
-        return self.write(other, at, q)
 
 
 _OPERATIONS = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide"}

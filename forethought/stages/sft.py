@@ -3,8 +3,6 @@
 Before training, the labels are measured again with the student that starts the stage (a label
 belongs to the policy that produced it). The whole response trains; a share of episodes is written
 without blocks and asked for by a flag in the prompt, so that the block can be left out later.
-Another share begins with forecasts that did not come true, so that a plan is not kept against the
-evidence (`forethought.hindsight.rumours`).
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ from collections.abc import Sequence
 
 from forethought.hindsight.corpus import CorpusBuilder, Written
 from forethought.hindsight.records import Labelled
-from forethought.hindsight.rumours import Rumours
 from forethought.stages.context import Context
 from forethought.stages.labels import relabel
 from forethought.stages.supervised import Corpus, train_supervised
@@ -30,15 +27,13 @@ def corpus(context: Context, items: Sequence[Labelled], policy: Policy) -> list[
         writer=context.domain.writer,
         imitate_failures=context.domain.imitate_failures,
     )
-    rumours = Rumours(items, context.domain.writer)
     rng = random.Random(f"sft/{context.config.seed}")
     sequences: list[Written] = []
     for index, item in enumerate(items):
         if rng.random() < section.format_off_share:
             sequences.append(builder.imitation(item.trajectory))
         else:
-            earlier = rumours.earlier(index, rng) if rng.random() < section.rumour_share else ()
-            sequences.append(builder.tagged(items, index, earlier=earlier))
+            sequences.append(builder.tagged(items, index))
         for branch in item.branches:
             sequences.append(builder.branch(item, branch, branch.s / max(branch.k, 1)))
     return sequences
