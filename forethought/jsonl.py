@@ -14,7 +14,7 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from forethought.errors import InputError
 from forethought.files import open_input
@@ -204,6 +204,16 @@ def need(
             next_step="correct the value",
         )
     return value
+
+
+def no_rows(path: str | Path, row: str) -> InputError:
+    """What a reader answers to a file without a row."""
+    return InputError(
+        str(path),
+        got="no rows",
+        expected=f"at least one {row}",
+        next_step="check the file, or make it anew with the command that wrote it",
+    )
 
 
 def _kinds(kind: type | tuple[type, ...]) -> tuple[type, ...]:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
-from forethought.errors import InputError
+from forethought.files import decoded, read_text
 from forethought.jsonl import dumps
 
 HELP = "Run a Python file under limits and print how it went, as JSON."
@@ -37,19 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _program(name: str) -> str:
-    try:
-        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-        return data.decode("utf-8")
-    except OSError as error:
-        got = error.strerror or str(error)
-        raise InputError(
-            name, got=got, expected="a readable file", next_step="check the path"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(
-            name,
-            line=data[: error.start].count(b"\n") + 1,
-            got=f"byte {data[error.start]:#04x}, which is no UTF-8",
-            expected="a Python program in UTF-8",
-            next_step="re-encode the file",
-        ) from error
+    expected = "a Python program"
+    if name != "-":
+        return read_text(name, expected)
+    return decoded(sys.stdin.buffer.read(), "<stdin>", expected)

@@ -16,9 +16,8 @@ from forethought.hindsight.writer import MathsWriter, Writer
 from forethought.rollout.render import TextFormat
 from forethought.types import Action, Rollout, StopReason, Task, Truth
 
-
 VALIDATION_SHARE = 0.1
-"""The last rows of the training split, which train nothing: the data set has no validation split."""
+"""The last rows of the training split, which train nothing: there is no validation split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +59,7 @@ class Gsm8kDomain:
         return found
 
     def tasks(self, split: str, num: int, *, offset: int = 0) -> list[Task]:
-        """Training problems with few annotations; of other splits half of them, half of all kinds."""
+        """Training problems with few annotations; of other splits half such, half of all kinds."""
         if split == "train":
             seen: dict[str, Task] = {}
             for episode in self._train:

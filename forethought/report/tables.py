@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from forethought.errors import InputError
+from forethought.files import read_text
 from forethought.jsonl import read_json
 from forethought.runlog import RunPaths
 from forethought.types import JsonRow
@@ -129,14 +129,10 @@ def drifted(readme: Path, root: Path) -> list[str]:
     and is compared with as many decimals as it shows.
 
     Raises:
-        InputError: the README or a record is absent.
+        InputError: the README or a record cannot be read.
     """
-    if not readme.is_file():
-        raise InputError(
-            str(readme), got="no such file", expected="a README", next_step="check the path"
-        )
     problems: list[str] = []
-    for found in _QUOTE.finditer(readme.read_text(encoding="utf-8")):
+    for found in _QUOTE.finditer(read_text(readme, "a README")):
         value: Any = read_json(root / found["file"])
         for part in _parts(found["key"], value):
             value = value[int(part)] if isinstance(value, list) else value.get(part)
