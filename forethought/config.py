@@ -151,11 +151,8 @@ class SftConfig(SupervisedConfig):
     """Stage 2 (FE-SFT)."""
 
     num_episodes: int = Field(4000, ge=1)
-    epochs: float = Field(1.5, ge=0, le=MAX_EPOCHS)  # passes with a hindsight block in every turn
-    walk_epochs: float = Field(
-        1.0, ge=0, le=MAX_EPOCHS
-    )  # then passes over one turn behind the student's own
-    walk_copies: int = Field(2, ge=1)  # turns sampled at a state of a walk
+    epochs: float = Field(2.0, ge=0, le=MAX_EPOCHS)
+    rumour_share: float = Field(0.6, ge=0, le=1)  # episodes that begin with another's forecasts
     batch_sequences: int = Field(8, ge=1)
     optim: OptimSection = OptimSection(final_fraction=0.02)
     format_off_share: float = Field(0.1, ge=0, le=1)

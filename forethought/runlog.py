@@ -39,6 +39,7 @@ __all__ = [
     "cpu_seconds",
     "episode_from_row",
     "episode_to_row",
+    "read_block_losses",
     "read_episodes",
     "read_steps",
     "sha256_file",
@@ -87,6 +88,11 @@ class RunPaths:
     def summary(self) -> Path:
         """The figures of the whole run."""
         return self.root / "summary.json"
+
+    @property
+    def blocks(self) -> Path:
+        """The loss on held-out blocks, before and after stage 1."""
+        return self.root / "midtrain" / "blocks.jsonl"
 
     def arms(self) -> list[tuple[str, Path]]:
         """Name and folder of each arm: `full`, then the controls."""
@@ -144,6 +150,25 @@ def read_steps(path: str | Path) -> list[StepRecord]:
         InputError: the file is absent, or a line is no step record.
     """
     return [step_from_row(row, str(path), line) for line, row in read_jsonl(path)]
+
+
+def read_block_losses(run: str | Path) -> list[JsonRow]:
+    """One row a held-out block, nats a token before and after stage 1; none if not measured.
+
+    Raises:
+        InputError: a line without the losses of both kinds of blocks.
+    """
+    from forethought.stats.blocks import KINDS  # brings numpy, which few readers need
+
+    file = RunPaths(run).blocks
+    rows: list[JsonRow] = []
+    for line, row in read_jsonl(file) if file.is_file() else ():
+        for kind in KINDS:
+            losses = need(row, kind, dict, str(file), line)
+            for when in ("before", "after"):
+                need(losses, when, (int, float), str(file), line)
+        rows.append(row)
+    return rows
 
 
 def sha256_file(path: str | Path) -> str:

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from forethought.errors import InputError
+from forethought.jsonl import write_jsonl
 from forethought.runlog import (
     MetricsLog,
+    RunPaths,
     StepRecord,
     capture_env,
     episode_from_row,
     episode_to_row,
+    read_block_losses,
     read_episodes,
     sha256_file,
     step_from_row,
@@ -165,3 +168,14 @@ def test_the_environment_record_names_versions_command_and_seeds() -> None:
 def test_the_hash_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     assert sha256_file(tmp_path / "x").startswith("ba7816bf")
+
+
+def test_losses_on_held_out_blocks_are_read_whole_or_refused_by_line(tmp_path: Path) -> None:
+    assert read_block_losses(tmp_path) == []  # not every run measures them
+    row = {kind: {"before": 3, "after": 2.5} for kind in ("true", "shuffled")}
+    for bad in ({**row, "shuffled": {"before": 3.0}}, {"true": row["true"]}, {**row, "true": 2.0}):
+        write_jsonl(RunPaths(tmp_path).blocks, [row, bad])
+        with pytest.raises(InputError, match=r"blocks\.jsonl:2"):
+            read_block_losses(tmp_path)
+    write_jsonl(RunPaths(tmp_path).blocks, [row, row])
+    assert read_block_losses(tmp_path) == [row, row]

@@ -31,9 +31,14 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(
             "report", got="no path", expected="a run or an evaluation", next_step="name a folder"
         )
+    paths = [Path(text) for text in args.paths]
+    if args.record is not None:
+        from forethought.report.record import write_record
+
+        for file in write_record(paths, Path(args.record)):
+            print(f"{file} ({file.stat().st_size:,} bytes)", file=sys.stderr)
     runs: list[Path] = []
-    for text in args.paths:
-        path = Path(text)
+    for path in paths:
         is_run = (path / "resolved.json").is_file()
         runs += [path] if is_run else []
         if args.json:
@@ -43,12 +48,7 @@ def run(args: argparse.Namespace) -> int:
             print_run(path)
         else:
             print_summary(read_json(path / "summary.json"))
-    if args.record is not None:
-        from forethought.report.record import write_record
-
-        for file in write_record(runs, Path(args.record)):
-            print(f"{file} ({file.stat().st_size:,} bytes)", file=sys.stderr)
-    elif len(runs) > 1 and not args.json:
+    if len(runs) > 1 and args.record is None and not args.json:
         from forethought.report.pooled import pool
         from forethought.report.tables import print_pooled
 

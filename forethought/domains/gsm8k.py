@@ -17,7 +17,7 @@ from forethought.rollout.render import TextFormat
 from forethought.types import Action, Rollout, StopReason, Task, Truth
 
 VALIDATION_SHARE = 0.1
-"""The last rows of the training split, which train nothing: there is no validation split."""
+"""The last rows of the published training split train nothing: there is no validation split."""
 
 
 @dataclass(frozen=True, kw_only=True)

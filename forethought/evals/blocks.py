@@ -12,17 +12,15 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from forethought.hindsight.corpus import CorpusBuilder
 from forethought.hindsight.records import Label, Labelled
 from forethought.hindsight.trajectory import Trajectory
-from forethought.stats.bootstrap import interval, p_value, task_counts
+from forethought.stats.blocks import KINDS
 from forethought.training.policy import Policy
 from forethought.types import JsonRow, TrainingSequence
 
-KINDS = ("true", "shuffled")
 ROWS = 16  # sequences a forward pass
 
 
@@ -104,31 +102,3 @@ def loss_rows(
             row[kind] = {"before": before[kind][number], "after": after[kind][number]}
         rows.append(row)
     return rows
-
-
-def compare_losses(
-    rows: Sequence[JsonRow], *, seed: int, resamples: int = 2000
-) -> list[dict[str, object]]:
-    """The fall of the loss on true and on shuffled blocks, and how much larger the first is.
-
-    Returns:
-        Rows of a run's comparisons; `diff` is after minus before (nats a token), except for
-        `block_loss_fall.true_minus_shuffled`, which is above 0 where the future was learned.
-    """
-    fall = {
-        kind: np.array([row[kind]["before"] - row[kind]["after"] for row in rows], dtype=float)
-        for kind in KINDS
-    }
-    series = {f"block_loss.{kind}": -fall[kind] for kind in KINDS}
-    series["block_loss_fall.true_minus_shuffled"] = fall["true"] - fall["shuffled"]
-    counts = task_counts(len(rows), resamples, seed)
-    found: list[dict[str, object]] = []
-    for metric, values in series.items():
-        if not len(values):
-            continue
-        draws = counts @ values / len(values)
-        cell = interval(float(values.mean()), draws, len(values))
-        row: dict[str, object] = {"a": "midtrain", "b": "base", "metric": metric}
-        row |= {"diff": cell.value, "lo": cell.lo, "hi": cell.hi, "p": p_value(draws)}
-        found.append(row | {"unit": "task"})
-    return found

@@ -141,30 +141,22 @@ def alternatives(
     Twice as many actions are sampled as wanted, duplicates (same kind and normalised text) dropped.
     An alternative that ends the episode keeps its outcome `k` times.
     """
+    one_turn = replace(student, engine=replace(student.engine, stop_after_turns=1))
     found: list[list[Alternative]] = []
     pending: list[tuple[int, Rollout, BranchPoint]] = []
-    for place, (point, sampled) in enumerate(
-        zip(points, next_turns(points, 2 * num, student), strict=True)
-    ):
-        found.append([])
-        for rollout in _distinct(sampled, len(point.history))[:num]:
-            pending.append((place, rollout, point))
-    _measure_pending(pending, k, student, found)
-    return found
-
-
-def next_turns(points: Sequence[BranchPoint], copies: int, student: Student) -> list[list[Rollout]]:
-    """`copies` rollouts from each point that end one turn later, its action executed."""
-    one_turn = replace(student, engine=replace(student.engine, stop_after_turns=1))
-    found: list[list[Rollout]] = []
-    per_wave = max(1, student.max_wave // copies)
+    per_wave = max(1, student.max_wave // (2 * num))
     for first in range(0, len(points), per_wave):
         wave = points[first : first + per_wave]
-        starts = [start for point in wave for start in _starts(point, copies, one_turn)]
+        starts = [start for point in wave for start in _starts(point, 2 * num, one_turn)]
         rollouts = run_rollouts_sync(
             starts, student.backend, student.text_format, student.tokenizer, one_turn.engine
         )
-        found += [rollouts[n * copies : (n + 1) * copies] for n in range(len(wave))]
+        for offset, point in enumerate(wave):
+            sampled = rollouts[offset * 2 * num : (offset + 1) * 2 * num]
+            found.append([])
+            for rollout in _distinct(sampled, len(point.history))[:num]:
+                pending.append((first + offset, rollout, point))
+    _measure_pending(pending, k, student, found)
     return found
 
 

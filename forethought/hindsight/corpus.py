@@ -18,7 +18,6 @@ from forethought.foresight.block import render
 from forethought.foresight.templates import FREE_TEMPLATES, render_free
 from forethought.hindsight.records import Branch, Labelled
 from forethought.hindsight.trajectory import Step, Trajectory
-from forethought.hindsight.walk import Walk
 from forethought.hindsight.writer import Writer
 from forethought.rollout.author import AuthoredTurn, author
 from forethought.rollout.render import TextFormat
@@ -63,28 +62,23 @@ class CorpusBuilder:
         constant = self.writer.write(item.trajectory, step, mean)
         return replace(block, q=constant.q, q_text=constant.q_text)
 
-    def tagged(self, items: Sequence[Labelled], index: int, kind: str = "true") -> Written:
-        """An episode with a tagged block on every turn; the whole response trains (FE-SFT)."""
-        trajectory = items[index].trajectory
-        turns = [
-            self._turn(self.block(items, index, number, kind), step)
-            for number, step in enumerate(trajectory.steps)
-        ]
-        rule = SupervisedRule(skip=self._skipped(trajectory))
-        return self._encode(trajectory, turns, "foresight", rule, "tagged")
+    def tagged(
+        self,
+        items: Sequence[Labelled],
+        index: int,
+        kind: str = "true",
+        earlier: Sequence[Foresight] = (),
+    ) -> Written:
+        """An episode with a tagged block on every turn; the whole response trains (FE-SFT).
 
-    def behind(self, item: Labelled, walk: Walk) -> Written:
-        """The turn behind the student's own ones, with its hindsight block; it alone trains."""
-        last = len(walk.texts)
-        steps = item.trajectory.steps
-        turns = [
-            AuthoredTurn(text=text, observation=step.observation)
-            for text, step in zip(walk.texts, steps, strict=False)
-        ]
-        block = self.writer.write(item.trajectory, last, item.labels[last].value)
-        turns.append(self._turn(block, steps[last]))
-        rule = SupervisedRule(turns=(last,), skip=self._skipped(item.trajectory))
-        return self._encode(item.trajectory, turns, "foresight", rule, f"behind{last}")
+        `earlier` are blocks for the first turns, which are history and do not train.
+        """
+        trajectory = items[index].trajectory
+        later = range(len(earlier), len(trajectory.steps))
+        blocks = [*earlier, *(self.block(items, index, number, kind) for number in later)]
+        turns = [self._turn(b, step) for b, step in zip(blocks, trajectory.steps, strict=True)]
+        rule = SupervisedRule(skip=self._skipped(trajectory), turns=tuple(later))
+        return self._encode(trajectory, turns, "foresight", rule, "tagged")
 
     def plain(self, item: Labelled) -> Written | None:
         """An episode without blocks: thought and action train; None for a failed one.

@@ -11,8 +11,8 @@ at the future: the placebo that tells foresight from more text.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from forethought.foresight.levels import LEVELS, level_text, nearest_level
@@ -45,6 +45,16 @@ class Writer(Protocol):
 
     def can_tell(self, steps: Sequence[Step]) -> bool:
         """Whether steps that a model wrote can be told in the words of this writer."""
+        ...
+
+    def situation(self, trajectory: Trajectory, step: int) -> Hashable | None:
+        """What turns must share for one's future to be a guess at the other's; None: unlike all."""
+        ...
+
+    def retold(
+        self, other: Trajectory, at: int, q: float, here: Trajectory, step: int
+    ) -> Foresight:
+        """The block of turn `at` of another trajectory, in the words of turn `step` of this one."""
         ...
 
 
@@ -116,6 +126,31 @@ class AtlasWriter:
             and step.think.partition(" ")[0] in ROUTE_LETTERS
             for step in searches
         )
+
+    def situation(self, trajectory: Trajectory, step: int) -> Hashable | None:
+        """See `Writer.situation`: links that the route still has, where it stands, spare searches.
+
+        A trajectory that changes its route later names relations that another question may lack.
+        """
+        facts = parse_question(trajectory.task.question)
+        links = _links(facts, trajectory)
+        here = links[step]
+        if any(link.route != here.route for link in links[step:]):
+            return None
+        route = dict(facts.routes).get(here.route, ())
+        left = _open_links(facts, links, step)
+        spare = facts.budget - step - left
+        return (route[len(route) - left :], here.region, spare)
+
+    def retold(
+        self, other: Trajectory, at: int, q: float, here: Trajectory, step: int
+    ) -> Foresight:
+        """See `Writer.retold`: the letter of the route is that of this question."""
+        block = self.write(other, at, q)
+        theirs = _links(parse_question(other.task.question), other)[at].route
+        mine = _links(parse_question(here.task.question), here)[step].route
+        words = [mine if word == theirs else word for word in block.roadmap.split()]
+        return replace(block, roadmap=" ".join(words))
 
     def _analysis(self, facts: QuestionFacts, links: list[_Link], step: int) -> str:
         spare = facts.budget - step - _open_links(facts, links, step)
@@ -243,6 +278,16 @@ class MathsWriter:
     def can_tell(self, steps: Sequence[Step]) -> bool:
         """See `Writer.can_tell`: any program can be told."""
         return True
+
+    def situation(self, trajectory: Trajectory, step: int) -> Hashable | None:
+        """See `Writer.situation`: every problem is its own."""
+        return None
+
+    def retold(
+        self, other: Trajectory, at: int, q: float, here: Trajectory, step: int
+    ) -> Foresight:
+        """See `Writer.retold`; never asked for, as no two turns are alike."""
+        return self.write(other, at, q)
 
 
 _OPERATIONS = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide"}

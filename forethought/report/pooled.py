@@ -7,7 +7,6 @@ the method.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,12 +14,23 @@ from pathlib import Path
 from forethought.errors import InputError
 from forethought.jsonl import read_json
 from forethought.report.tables import HEADLINE
-from forethought.runlog import RunPaths, read_episodes
-from forethought.stats.bootstrap import hierarchical_difference, pooled_metric
-from forethought.types import Episode, JsonRow
+from forethought.runlog import RunPaths, read_block_losses, read_episodes
+from forethought.stats.blocks import block_loss_draws
+from forethought.stats.bootstrap import (
+    Draws,
+    difference,
+    interval,
+    mean_over_seeds,
+    metric_draws,
+    paired_draws,
+)
+from forethought.types import JsonRow
 
 SCHEMA = "forethought.pooled/1"
 METRICS = (*HEADLINE, "choice_gain", "copy_accuracy", "q_missing", "turns", "sampled_tokens")
+
+Key = tuple[str, ...]
+"""What a figure is of: (evaluation, metric), or (a, b, metric) of a difference."""
 
 
 def pool(runs: Sequence[Path], *, seed: int = 0, resamples: int = 2000) -> JsonRow:
@@ -38,80 +48,54 @@ def pool(runs: Sequence[Path], *, seed: int = 0, resamples: int = 2000) -> JsonR
             expected="one run a seed",
             next_step="leave out the double one",
         )
-    episodes = {name: _episodes(runs, name) for name in _shared(runs)}
-    metrics = {
-        name: {
-            metric: asdict(pooled_metric(found, metric, seed=seed, resamples=resamples))
-            for metric in METRICS
-        }
-        for name, found in episodes.items()
-    }
+    drawn = [
+        _draws(run, summary, seed=seed + 1009 * (number + 1), resamples=resamples)
+        for number, (run, summary) in enumerate(zip(runs, summaries, strict=True))
+    ]
+    evaluations: dict[str, JsonRow] = {}
+    comparisons: list[JsonRow] = []
+    for key in drawn[0]:
+        of_runs = [found[key] for found in drawn if key in found]
+        if len(of_runs) < len(runs):
+            continue
+        *names, metric = key
+        if len(names) == 1:
+            cell = asdict(interval(mean_over_seeds(of_runs)))
+            evaluations.setdefault(names[0], {})[metric] = cell
+        elif (row := _difference(of_runs, seed)) is not None:
+            comparisons.append({"a": names[0], "b": names[1], "metric": metric, **row})
     return {
         "schema": SCHEMA,
         "seeds": seeds,
-        "evaluations": metrics,
-        "comparisons": _comparisons(summaries, episodes, seed, resamples),
+        "evaluations": evaluations,
+        "comparisons": comparisons,
         "cpu_min": [round(sum(s["cpu_s"].values()) / 60, 2) for s in summaries],
         "peak_rss_mb": [s["peak_rss_mb"] for s in summaries],
     }
 
 
-def _shared(runs: Sequence[Path]) -> list[str]:
-    """Evaluations that every run has, by name."""
-    found = [
-        [file.parent.name for file in sorted((run / "evals").glob("*/summary.json"))]
-        for run in runs
-    ]
-    return [name for name in found[0] if all(name in names for names in found)]
+def _draws(run: Path, summary: JsonRow, *, seed: int, resamples: int) -> dict[Key, Draws]:
+    """Every figure of one run that can be pooled: those of its evaluations and comparisons."""
+    names = [file.parent.name for file in sorted((run / "evals").glob("*/summary.json"))]
+    files = {name: read_episodes(RunPaths(run).eval_dir(name) / "episodes.jsonl") for name in names}
+    found: dict[Key, Draws] = {}
+    for name, episodes in files.items():
+        drawn = metric_draws(episodes, METRICS, seed=seed, resamples=resamples)
+        found |= {(name, metric): draws for metric, draws in drawn.items()}
+    losses = block_loss_draws(read_block_losses(run), seed=seed, resamples=resamples)
+    compared = [(row["a"], row["b"], row["metric"]) for row in summary["comparisons"]]
+    for a, b in dict.fromkeys((a, b) for a, b, _ in compared):
+        metrics = [key[2] for key in compared if key[:2] == (a, b)]
+        drawn = {metric: losses[metric] for metric in metrics if metric in losses}
+        if a in files and b in files:
+            drawn |= paired_draws(files[a], files[b], metrics, seed=seed, resamples=resamples)
+        found |= {(a, b, metric): draws for metric, draws in drawn.items()}
+    return found
 
 
-def _episodes(runs: Sequence[Path], name: str) -> list[list[Episode]]:
-    return [read_episodes(RunPaths(run).eval_dir(name) / "episodes.jsonl") for run in runs]
-
-
-def _comparisons(
-    summaries: Sequence[JsonRow],
-    episodes: dict[str, list[list[Episode]]],
-    seed: int,
-    resamples: int,
-) -> list[JsonRow]:
-    rows: list[JsonRow] = []
-    for cell in summaries[0]["comparisons"]:
-        a, b, metric = cell["a"], cell["b"], cell["metric"]
-        same = [row for s in summaries for row in s["comparisons"] if _key(row) == (a, b, metric)]
-        if len(same) < len(summaries):
-            continue
-        found: JsonRow | None
-        if metric.startswith("block_loss"):
-            found = _combined(same)
-        else:
-            pairs = list(zip(episodes[a], episodes[b], strict=True))
-            found = _difference(pairs, metric, seed, resamples)
-        if found is not None:
-            rows.append({"a": a, "b": b, "metric": metric, **found})
-    return rows
-
-
-def _key(row: JsonRow) -> tuple[str, str, str]:
-    return row["a"], row["b"], row["metric"]
-
-
-def _difference(
-    pairs: Sequence[tuple[Sequence[Episode], Sequence[Episode]]],
-    metric: str,
-    seed: int,
-    resamples: int,
-) -> JsonRow | None:
-    inner = hierarchical_difference(pairs, metric, seed=seed, resamples=resamples, over_seeds=False)
-    outer = hierarchical_difference(pairs, metric, seed=seed, resamples=resamples)
+def _difference(draws: Sequence[Draws], seed: int) -> JsonRow | None:
+    """A difference over seeds with both intervals; None where it is undefined."""
+    inner, outer = difference(mean_over_seeds(draws)), difference(mean_over_seeds(draws, seed))
     if inner is None or outer is None:
         return None
     return {**inner, "lo_seeds": outer["lo"], "hi_seeds": outer["hi"], "unit": "task in seed"}
-
-
-def _combined(rows: Sequence[JsonRow]) -> JsonRow:
-    """The mean of independent differences; half-widths add in quadrature."""
-    mean = sum(row["diff"] for row in rows) / len(rows)
-    below = math.sqrt(sum((row["diff"] - row["lo"]) ** 2 for row in rows)) / len(rows)
-    above = math.sqrt(sum((row["hi"] - row["diff"]) ** 2 for row in rows)) / len(rows)
-    return {"diff": mean, "lo": mean - below, "hi": mean + above, "unit": "task in seed"}

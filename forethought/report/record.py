@@ -28,8 +28,15 @@ def write_record(runs: Sequence[Path], out: Path) -> list[Path]:
     """Writes the record of finished runs; returns its files.
 
     Raises:
-        InputError: an unfinished run, a folder that is not empty, a file over 1 MB.
+        InputError: no run, a path that is no run or an unfinished one, a folder that is not empty,
+            a file over 1 MB.
     """
+    if not runs:
+        raise _no_run("report --record", "no path")
+    for run in runs:
+        if not RunPaths(run).resolved.is_file():
+            known = "a folder without resolved.json" if run.is_dir() else "no such folder"
+            raise _no_run(str(run), known)
     if out.exists() and any(out.iterdir()):
         raise InputError(
             str(out),
@@ -55,6 +62,15 @@ def write_record(runs: Sequence[Path], out: Path) -> list[Path]:
             next_step="evaluate fewer tasks (eval.num_tasks), or keep this run elsewhere",
         )
     return files
+
+
+def _no_run(where: str, got: str) -> InputError:
+    return InputError(
+        where,
+        got=got,
+        expected="the folder of a finished run",
+        next_step="name folders that `forethought run` or `demo` wrote, and nothing else",
+    )
 
 
 def _one(run: Path, out: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ HEADLINE = (
 )
 """What the tables show of a summary."""
 
+COMPARED = ("a", "b", "metric", "difference")
+
 _QUOTE = re.compile(r"<!-- record: (?P<file>\S+) (?P<key>\S+) -->\s*\**(?P<value>[-+]?[\d.]+)")
 
 
@@ -48,16 +50,22 @@ def evaluations(run: Path) -> list[tuple[str, JsonRow]]:
     return [(file.parent.name, read_json(file)) for file in ordered]
 
 
-def summary_table(rows: Sequence[tuple[str, JsonRow]], title: str) -> Table:
-    """One line an evaluation."""
-    table = Table(title=title)
-    for column in ("evaluation", "n", *HEADLINE):
-        table.add_column(column)
-    for name, summary in rows:
-        metrics = summary["metrics"]
-        cells = [cell_text(metrics.get(key)) for key in HEADLINE]
-        table.add_row(name, str(summary["num_rollouts"] - summary["num_failed"]), *cells)
+def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(*columns, title=title)
+    for row in rows:
+        table.add_row(*row)
     return table
+
+
+def _figures(metrics: JsonRow) -> list[str]:
+    """The headline metrics of one evaluation."""
+    return [cell_text(metrics.get(key)) for key in HEADLINE]
+
+
+def _difference(row: JsonRow) -> list[str]:
+    """What is compared, and the difference with its interval."""
+    text = f"{row['diff']:+.3f} [{row['lo']:+.3f}, {row['hi']:+.3f}]"
+    return [row["a"], row["b"], row["metric"], text]
 
 
 def _console() -> Console:
@@ -83,18 +91,18 @@ def print_run(run: str | Path) -> None:
     """The evaluations and comparisons of a run on standard output."""
     root = Path(run)
     console = _console()
-    console.print(summary_table(evaluations(root), str(root)))
+    rows = [
+        [name, str(found["num_rollouts"] - found["num_failed"]), *_figures(found["metrics"])]
+        for name, found in evaluations(root)
+    ]
+    console.print(_table(str(root), ("evaluation", "n", *HEADLINE), rows))
     file = RunPaths(root).summary
     if not file.is_file():
         return
     summary = read_json(file)
-    table = Table(title="paired differences (a - b, same tasks, same noise)")
-    for column in ("a", "b", "metric", "difference", "p"):
-        table.add_column(column)
-    for row in summary["comparisons"]:
-        text = f"{row['diff']:+.3f} [{row['lo']:+.3f}, {row['hi']:+.3f}]"
-        table.add_row(row["a"], row["b"], row["metric"], text, f"{row['p']:.3f}")
-    console.print(table)
+    rows = [[*_difference(row), f"{row['p']:.3f}"] for row in summary["comparisons"]]
+    title = "paired differences (a - b, same tasks, same noise)"
+    console.print(_table(title, (*COMPARED, "p"), rows))
     if summary.get("dose"):
         console.print(f"block tokens trained (dose): {json.dumps(summary['dose'])}")
     total = sum(summary["cpu_s"].values())
@@ -106,20 +114,15 @@ def print_pooled(summary: JsonRow) -> None:
     """Figures of several seeds together on standard output."""
     console = _console()
     seeds = ", ".join(map(str, summary["seeds"]))
-    table = Table(title=f"seeds {seeds}: means, tasks resampled inside seeds")
-    for column in ("evaluation", *HEADLINE):
-        table.add_column(column)
-    for name, metrics in summary["evaluations"].items():
-        table.add_row(name, *(cell_text(metrics.get(key)) for key in HEADLINE))
-    console.print(table)
-    table = Table(title="paired differences (a - b); second interval: seeds resampled too")
-    for column in ("a", "b", "metric", "difference", "over seeds"):
-        table.add_column(column)
-    for row in summary["comparisons"]:
-        text = f"{row['diff']:+.3f} [{row['lo']:+.3f}, {row['hi']:+.3f}]"
-        outer = f"[{row['lo_seeds']:+.3f}, {row['hi_seeds']:+.3f}]" if "lo_seeds" in row else "-"
-        table.add_row(row["a"], row["b"], row["metric"], text, outer)
-    console.print(table)
+    rows = [[name, *_figures(metrics)] for name, metrics in summary["evaluations"].items()]
+    title = f"seeds {seeds}: means, tasks resampled inside seeds"
+    console.print(_table(title, ("evaluation", *HEADLINE), rows))
+    rows = [
+        [*_difference(row), f"[{row['lo_seeds']:+.3f}, {row['hi_seeds']:+.3f}]"]
+        for row in summary["comparisons"]
+    ]
+    title = "paired differences (a - b); second interval: seeds resampled too"
+    console.print(_table(title, (*COMPARED, "over seeds"), rows))
 
 
 def drifted(readme: Path, root: Path) -> list[str]:

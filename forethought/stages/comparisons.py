@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from forethought.evals.blocks import compare_losses
-from forethought.jsonl import read_jsonl
-from forethought.runlog import read_episodes
+from forethought.runlog import read_block_losses, read_episodes
 from forethought.stages.context import Context
-from forethought.stages.midtrain import BLOCKS
-from forethought.stats.bootstrap import paired_difference
+from forethought.stats.blocks import block_loss_draws
+from forethought.stats.bootstrap import Draws, difference, paired_draws
 
 METRICS = (
     "success",
@@ -34,23 +32,22 @@ def compare_stages(context: Context, stages: Sequence[dict[str, Any]]) -> list[d
     pairs += [("rl-greedy", "sft-greedy"), ("sft-imagine4", "sft"), ("rl-imagine4", "rl")]
     for arm in arms:
         pairs += [(f"{arm}-rl", f"{arm}-sft"), ("sft", f"{arm}-sft"), ("rl", f"{arm}-rl")]
-    rows = _block_losses(context)
+    seed = context.config.seed
+    losses = block_loss_draws(read_block_losses(context.paths.root), seed=seed)
+    rows = _rows("midtrain", "base", losses)
     for a, b in pairs:
         if a not in names or b not in names:
             continue
         left = read_episodes(context.paths.eval_dir(a) / "episodes.jsonl")
         right = read_episodes(context.paths.eval_dir(b) / "episodes.jsonl")
-        for metric in METRICS:
-            cell = paired_difference(left, right, metric, seed=context.config.seed)
-            if cell is not None:
-                rows.append({"a": a, "b": b, "metric": metric, **cell, "unit": "task"})
+        rows += _rows(a, b, paired_draws(left, right, METRICS, seed=seed))
     return rows
 
 
-def _block_losses(context: Context) -> list[dict[str, Any]]:
-    """What stage 1 did to the loss on held-out blocks; nothing where it was not measured."""
-    file = context.stage_dir("midtrain") / BLOCKS
-    if not file.is_file():
-        return []
-    rows = [row for _, row in read_jsonl(file)]
-    return compare_losses(rows, seed=context.config.seed)
+def _rows(a: str, b: str, found: dict[str, Draws]) -> list[dict[str, Any]]:
+    """One row a metric that is defined on both sides."""
+    return [
+        {"a": a, "b": b, "metric": metric, **cell, "unit": "task"}
+        for metric, draws in found.items()
+        if (cell := difference(draws)) is not None
+    ]

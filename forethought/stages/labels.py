@@ -27,8 +27,8 @@ from forethought.training.policy import Policy
 from forethought.types import Rollout
 
 
-def make_student(context: Context, policy: Policy, mode: str = "plain") -> Student:
-    """The policy as the source of continuations, at the training temperature."""
+def make_student(context: Context, policy: Policy) -> Student:
+    """The policy as the source of continuations, at the training temperature, without blocks."""
     section = context.config.prepare
     return Student(
         backend=backend_for(policy, context.config.rollout),
@@ -40,7 +40,6 @@ def make_student(context: Context, policy: Policy, mode: str = "plain") -> Stude
         seed=context.config.seed,
         max_wave=section.max_wave,
         max_failed_share=section.max_failed_share,
-        mode=mode,
     )
 
 

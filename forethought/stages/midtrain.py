@@ -17,8 +17,6 @@ from forethought.stages.context import Context
 from forethought.stages.supervised import Corpus, train_supervised
 from forethought.training.policy import Policy
 
-BLOCKS = "blocks.jsonl"
-
 
 def corpus(context: Context, items: Sequence[Labelled], policy: Policy) -> list[Written]:
     """The sequences of stage 1: one an episode, with free blocks or untouched."""
@@ -59,7 +57,7 @@ def run(context: Context, items: Sequence[Labelled], policy: Policy) -> Policy:
     before = block_losses(policy, held_out)
     policy = train_supervised(context, "midtrain", policy, data, section)
     rows = loss_rows(held_out, before, block_losses(policy, held_out))
-    write_jsonl(context.stage_dir("midtrain") / BLOCKS, rows)
+    write_jsonl(context.paths.blocks, rows)
     return policy
 
 

@@ -148,32 +148,29 @@ def _control(pipeline: Pipeline, arm: str, items: Sequence[Labelled]) -> None:
     full = pipeline.context
     policy = pipeline.load(full, "base")
     spent = _dose(full, items, policy)
-    # The passes behind the student's own blocks stay as they are; the others make up the dose.
-    one_pass = sum(written.block_tokens for written in sft.corpus(full, items, policy))
-    section = full.config.sft
-    epochs = round(section.epochs + spent["midtrain"] / max(one_pass, 1), 3)
+    one_pass, _ = sft.dose(full, items, policy)
+    epochs = round(spent["full"] / max(one_pass, 1), 3)
     config = full.config.model_copy(
         update={
             "rl": full.config.rl.model_copy(update={"profile": "grpo"}),
-            "sft": section.model_copy(update={"epochs": epochs}),
+            "sft": full.config.sft.model_copy(update={"epochs": epochs}),
         }
     )
     context = replace(full, config=config, arm=arm)
+    pipeline.ledger.state["dose"] = {**spent, "control_epochs": epochs}
+    pipeline.ledger.save()
     policy = pipeline.step(
         context, "sft", lambda: sft.run(context, items, policy, fresh_labels=True)
     )
-    control = sft.dose(context, items, policy)
-    pipeline.ledger.state["dose"] = {**spent, "control": control, "control_epochs": epochs}
-    pipeline.ledger.save()
     pipeline.step(context, "rl", lambda: rl.run(context, policy))
 
 
 def _dose(context: Context, items: Sequence[Labelled], policy: Policy) -> dict[str, int]:
-    """Block tokens that the full arm trained on: stage 1, stage 2, and their sum."""
+    """Block tokens that the full arm trained on, all passes: stage 1, stage 2, and their sum."""
     config = context.config
     free = sum(written.block_tokens for written in midtrain.corpus(context, items, policy))
     first = round(free * config.midtrain.epochs)
-    second = sft.dose(context, items[: config.sft.num_episodes], policy)
+    _, second = sft.dose(context, items[: config.sft.num_episodes], policy)
     return {"midtrain": first, "sft": second, "full": first + second}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,16 +57,6 @@ class Corpus:
     sequences: Sequence[TrainingSequence]
     epochs: float = 1.0  # passes, may be fractional
     shuffle: bool = True  # permute each pass; off keeps a curriculum in its order
-    then: Second | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Second:
-    """A corpus that is made with the policy as the first one left it, and follows it."""
-
-    make: Callable[[Policy], Sequence[TrainingSequence]]  # must give the same again on a resume
-    num: int  # how many sequences that will be
-    epochs: float = 1.0
 
 
 def train_supervised(
@@ -90,11 +80,9 @@ def train_supervised(
     folder = context.stage_dir(stage)
     seed = context.config.seed
     sequences = corpus.sequences
-    size = section.batch_sequences
-    batches = batch_order(len(sequences), size, corpus.epochs, seed, shuffle=corpus.shuffle)
-    turn = len(batches)  # the step before which the second corpus is made
-    if corpus.then is not None:
-        batches += batch_order(corpus.then.num, size, corpus.then.epochs, seed + 1)
+    batches = batch_order(
+        len(sequences), section.batch_sequences, corpus.epochs, seed, shuffle=corpus.shuffle
+    )
     policy.train_last(context.config.model.train_last_layers)
     trainer = Trainer(policy, optim_config(section), _trainer_config(section, len(batches)))
     log = MetricsLog(folder / "metrics.jsonl")
@@ -103,14 +91,12 @@ def train_supervised(
     log.truncate_after(done)
     with progress(f"{context.eval_name(stage)}: training", len(batches), done) as bar:
         for number in range(done, len(batches)):
-            if corpus.then is not None and number == max(turn, done):
-                sequences = corpus.then.make(policy)
             batch = [sequences[index] for index in batches[number]]
             stats = trainer.step(batch, denominators=_denominators(batch), step_index=number)
             log.append(number + 1, **stats)
             bar.advance(note=f"loss {stats['ce_loss']:.3f}")
             last = number + 1 == len(batches)
-            if ((number + 1) % section.checkpoint_every == 0 or number + 1 == turn) and not last:
+            if (number + 1) % section.checkpoint_every == 0 and not last:
                 state = {"step": number + 1, "seed": seed, **guard}
                 checkpoint.save(folder / "checkpoints", policy, trainer.optimiser, state)
     policy.save(folder / "model")

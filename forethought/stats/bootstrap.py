@@ -1,8 +1,8 @@
 """Seeded bootstrap over tasks, and over seeds and tasks: intervals and paired differences.
 
 Rollouts of one task and turns of one rollout are dependent, so whole tasks are resampled. A claim
-about a method has the training seed as its unit: `hierarchical_difference` resamples seeds outside
-and tasks inside.
+about a method has the training seed as its unit: `mean_over_seeds` joins the draws of each seed,
+resampled by task, with the seeds as they are or resampled outside.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from forethought.stats.metrics import Array
-from forethought.stats.rows import columns, task_ids
+from forethought.stats.rows import Column, columns, task_ids
 from forethought.types import Episode
 
 LEVEL = 0.95
@@ -38,16 +38,33 @@ def task_counts(num_tasks: int, resamples: int, seed: int) -> Array:
     return rng.multinomial(num_tasks, share, size=resamples).astype(np.float64)
 
 
-def interval(point: float, draws_R: Array, n: int) -> Interval:
-    """The percentile interval of the draws around a point estimate; nan draws are left out."""
-    if n == 0 or not np.isfinite(point):
-        return Interval(value=None, lo=None, hi=None, n=n)
-    kept = draws_R[np.isfinite(draws_R)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draws:
+    """A figure, and what it is with other tasks of the same kind."""
+
+    point: float  # nan where it is undefined
+    values_R: Array  # [R] one a resampling
+    n: int  # what enters the figure
+
+
+def interval(draws: Draws) -> Interval:
+    """The percentile interval of a figure; nan draws are left out."""
+    if draws.n == 0 or not np.isfinite(draws.point):
+        return Interval(value=None, lo=None, hi=None, n=draws.n)
+    kept = draws.values_R[np.isfinite(draws.values_R)]
     if len(kept) == 0:
-        return Interval(value=float(point), lo=None, hi=None, n=n)
+        return Interval(value=draws.point, lo=None, hi=None, n=draws.n)
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(kept, [tail, 100 - tail])
-    return Interval(value=float(point), lo=float(low), hi=float(high), n=n)
+    return Interval(value=draws.point, lo=float(low), hi=float(high), n=draws.n)
+
+
+def difference(draws: Draws) -> dict[str, float] | None:
+    """{"diff", "lo", "hi", "p"} of a figure that is a difference; None where it is undefined."""
+    found = interval(draws)
+    if found.value is None or found.lo is None or found.hi is None:
+        return None
+    return {"diff": found.value, "lo": found.lo, "hi": found.hi, "p": p_value(draws.values_R)}
 
 
 def p_value(draws_R: Array) -> float:
@@ -59,108 +76,70 @@ def p_value(draws_R: Array) -> float:
     return float(min(1.0, max(2 * tail, 1.0 / len(kept))))
 
 
-def paired_difference(
+def metric_draws(
+    episodes: Sequence[Episode],
+    metrics: Sequence[str] | None = None,
+    *,
+    seed: int,
+    resamples: int = 2000,
+) -> dict[str, Draws]:
+    """Metrics of a file of episodes; None: all of them."""
+    tasks = task_ids(episodes)
+    return _draws([columns(episodes, tasks)], len(tasks), metrics, seed, resamples)
+
+
+def paired_draws(
     a: Sequence[Episode],
     b: Sequence[Episode],
-    metric: str,
+    metrics: Sequence[str],
     *,
     seed: int,
     resamples: int = 2000,
-) -> dict[str, float] | None:
-    """Metric of `a` minus metric of `b` on the tasks that both have.
-
-    Returns:
-        {"diff", "lo", "hi", "p"}; None where the metric is undefined on one side.
-    """
+) -> dict[str, Draws]:
+    """Metrics of `a` minus those of `b` on the tasks that both have; unknown names left out."""
     others = set(task_ids(b))
     tasks = [task for task in task_ids(a) if task in others]
-    left, right = columns(a, tasks).get(metric), columns(b, tasks).get(metric)
-    if left is None or right is None or not tasks:
-        return None
-    one = np.ones((1, len(tasks)))
-    point = float(left.value(one)[0] - right.value(one)[0])
-    if not np.isfinite(point):
-        return None
-    counts = task_counts(len(tasks), resamples, seed)
-    draws = left.value(counts) - right.value(counts)
-    found = interval(point, draws, len(tasks))
-    if found.lo is None or found.hi is None:
-        return None
-    return {"diff": point, "lo": found.lo, "hi": found.hi, "p": p_value(draws)}
+    sides = [columns(a, tasks), columns(b, tasks)]
+    return _draws(sides, len(tasks), metrics, seed, resamples)
 
 
-def hierarchical_difference(
-    pairs: Sequence[tuple[Sequence[Episode], Sequence[Episode]]],
-    metric: str,
-    *,
+def _draws(
+    sides: Sequence[dict[str, Column]],
+    num_tasks: int,
+    metrics: Sequence[str] | None,
     seed: int,
-    resamples: int = 2000,
-    over_seeds: bool = True,
-) -> dict[str, float] | None:
-    """Mean over seeds of the metric of a minus that of b; seeds resampled outside, tasks inside.
+    resamples: int,
+) -> dict[str, Draws]:
+    """Draws of one side, or of the first minus the second on the same resampled tasks."""
+    one, counts_RT = np.ones((1, num_tasks)), task_counts(num_tasks, resamples, seed)
+
+    def value(name: str, counts: Array) -> Array:
+        values = [side[name].value(counts) for side in sides]
+        return values[0] if len(values) == 1 else values[0] - values[1]
+
+    return {
+        name: Draws(
+            point=float(value(name, one)[0]), values_R=value(name, counts_RT), n=sides[0][name].n
+        )
+        for name in (sides[0] if metrics is None else metrics)
+        if name in sides[0]
+    }
+
+
+def mean_over_seeds(draws: Sequence[Draws], seed: int | None = None) -> Draws:
+    """The mean of a figure over training seeds, at least one; tasks resampled inside each.
 
     Args:
-        pairs: (episodes of a, episodes of b) of each training seed.
-        metric: a name of the summary.
-        seed: of the resampling.
-        resamples: number of draws.
-        over_seeds: False: the seeds stay as they are and only their tasks are resampled, which is
-            about these models and not about the method.
+        draws: of each training seed, equally many.
+        seed: of a resampling of the training seeds too, which makes the figure one about the
+            method; None: they stay as they are, and it is about these models.
     """
-    points: list[float] = []
-    draws: list[Array] = []
-    for number, (a, b) in enumerate(pairs):
-        others = set(task_ids(b))
-        tasks = [task for task in task_ids(a) if task in others]
-        left, right = columns(a, tasks).get(metric), columns(b, tasks).get(metric)
-        if left is None or right is None or not tasks:
-            return None
-        one = np.ones((1, len(tasks)))
-        points.append(float(left.value(one)[0] - right.value(one)[0]))
-        counts = task_counts(len(tasks), resamples, seed + 1009 * (number + 1))
-        draws.append(left.value(counts) - right.value(counts))
-    if not points or not np.all(np.isfinite(points)):
-        return None
-    mixed = _mean_over_seeds(draws, seed, over_seeds)
-    found = interval(float(np.mean(points)), mixed, len(points))
-    if found.lo is None or found.hi is None:
-        return None
-    return {"diff": float(np.mean(points)), "lo": found.lo, "hi": found.hi, "p": p_value(mixed)}
-
-
-def pooled_metric(
-    runs: Sequence[Sequence[Episode]], metric: str, *, seed: int, resamples: int = 2000
-) -> Interval:
-    """Mean of a metric over seeds; tasks resampled inside each seed.
-
-    Args:
-        runs: episodes of each training seed.
-        metric: a name of the summary.
-        seed: of the resampling.
-        resamples: number of draws.
-    """
-    points: list[float] = []
-    draws: list[Array] = []
-    total = 0
-    for number, episodes in enumerate(runs):
-        tasks = task_ids(episodes)
-        column = columns(episodes, tasks).get(metric)
-        if column is None or not tasks:
-            return Interval(value=None, lo=None, hi=None, n=total)
-        points.append(float(column.value(np.ones((1, len(tasks))))[0]))
-        counts = task_counts(len(tasks), resamples, seed + 1009 * (number + 1))
-        draws.append(column.value(counts))
-        total += column.n
-    if not points:
-        return Interval(value=None, lo=None, hi=None, n=0)
-    return interval(float(np.mean(points)), _mean_over_seeds(draws, seed, False), total)
-
-
-def _mean_over_seeds(draws: Sequence[Array], seed: int, over_seeds: bool) -> Array:
-    """[resamples] means over seeds of the draws of each seed, the seeds drawn too or as given."""
-    table = np.stack(draws, axis=1)  # [resamples, seeds]
-    if not over_seeds:
-        return np.asarray(table.mean(axis=1))
-    resamples, seeds = table.shape
-    chosen = np.random.default_rng(seed).integers(seeds, size=(resamples, seeds))
-    return np.asarray(table[np.arange(resamples)[:, None], chosen].mean(axis=1))
+    table = np.stack([one.values_R for one in draws], axis=1)  # [R, seeds]
+    if seed is not None:
+        chosen = np.random.default_rng(seed).integers(table.shape[1], size=table.shape)
+        table = np.take_along_axis(table, chosen, axis=1)
+    return Draws(
+        point=float(np.mean([one.point for one in draws])),
+        values_R=np.asarray(table.mean(axis=1)),
+        n=sum(one.n for one in draws),
+    )

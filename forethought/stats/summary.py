@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
-from forethought.stats.bootstrap import Interval, interval, task_counts
+from forethought.stats.bootstrap import interval, metric_draws
 from forethought.stats.floors import ece_floor, trivial_estimate
 from forethought.stats.metrics import FORECAST_METRICS
-from forethought.stats.rows import columns, q_of, task_ids, valid_episodes
+from forethought.stats.rows import q_of, valid_episodes
 from forethought.types import Episode, JsonRow
 
 SCHEMA = "forethought.summary/1"
@@ -42,31 +41,18 @@ def summarise(episodes: Sequence[Episode], labels: Labels, *, resamples: int = 2
     """
     seed = labels.seed
     valid = valid_episodes(episodes)
-    tasks = task_ids(episodes)
-    counts = task_counts(len(tasks), resamples, seed)
-    one = np.ones((1, len(tasks)))
-    metrics: dict[str, Any] = {}
-    for name, column in columns(episodes, tasks).items():
-        if column.n == 0:
-            metrics[name] = _cell(Interval(value=None, lo=None, hi=None, n=0))
-            continue
-        point = float(column.value(one)[0])
-        metrics[name] = _cell(interval(point, column.value(counts), column.n))
+    draws = metric_draws(episodes, seed=seed, resamples=resamples)
     return {
         "schema": SCHEMA,
         "num_tasks": len({episode.task_id for episode in episodes}),
         "num_rollouts": len(episodes),
         "num_failed": len(episodes) - len(valid),
         **asdict(labels),
-        "metrics": metrics,
+        "metrics": {name: asdict(interval(drawn)) for name, drawn in draws.items()},
         "beside": _beside(valid, seed),
         "by_step": _by_step(valid),
         "groups": _groups(valid),
     }
-
-
-def _cell(found: Interval) -> JsonRow:
-    return {"value": found.value, "lo": found.lo, "hi": found.hi, "n": found.n}
 
 
 def _beside(valid: Sequence[Episode], seed: int) -> JsonRow:

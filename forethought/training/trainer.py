@@ -10,20 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
-from torch.utils.checkpoint import checkpoint as recompute
 
-from forethought.algos.losses import (
-    LossTerms,
-    RatioStats,
-    clipped_surrogate,
-    cross_entropy,
-    exact_brier,
-    exact_kl,
-    token_logprobs,
-)
+from forethought.algos.losses import LossTerms, RatioStats, clipped_surrogate, cross_entropy
 from forethought.algos.packing import PackConfig, PackedBatch, pack
 from forethought.errors import InputError
 from forethought.training.guards import (
@@ -34,12 +23,11 @@ from forethought.training.guards import (
 )
 from forethought.training.optim import OptimConfig, build_optimizer
 from forethought.training.policy import Policy
+from forethought.training.scoring import Scorer, trained_tokens
 from forethought.types import TrainingSequence
 
 StepStats = dict[str, float]
 """What a step did, by name; `Trainer.step` lists the names."""
-
-_LOGITS_KEPT = 1 << 26  # logits of a chunk of tokens; more are computed again in the backward pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,17 +74,6 @@ class _Totals:
     ratio: RatioStats = field(default_factory=RatioStats)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Trained:
-    """The tokens of a micro-batch that have a loss: n tokens, then s Brier slots."""
-
-    rows: Tensor  # [n + s]
-    columns: Tensor  # [n + s] of the position that predicts: one before the token
-    targets: Tensor  # [n] token ids
-    streams: dict[str, Tensor]  # [n] each: ce_weight, pg_weight, advantage, sampling_logprobs
-    outcomes: Tensor  # [s] what the levels are scored against
-
-
 class Trainer:
     """Holds a policy and its optimiser."""
 
@@ -110,11 +87,14 @@ class Trainer:
         """Makes the optimiser; its state starts at zero. `reference` is never changed."""
         assert reference is not None or not config.kl_coefficient, "a KL term needs a reference"
         self.policy = policy
-        self._reference = reference if config.kl_coefficient else None
         self.config = config
         self.optimiser = build_optimizer(policy.model, optim)
-        ids = policy.level_ids()
-        self._level_ids = None if ids is None else torch.tensor(ids, device=policy.device)
+        self._scorer = Scorer(
+            policy,
+            reference if config.kl_coefficient else None,
+            temperature=config.temperature,
+            bf16=config.bf16,
+        )
 
     def step(
         self, sequences: Sequence[TrainingSequence], *, denominators: Denominators, step_index: int
@@ -168,7 +148,7 @@ class Trainer:
         self, sequences: Sequence[TrainingSequence], denominators: Denominators, step: int
     ) -> tuple[_Totals, float]:
         """Leaves the gradient of the whole batch in the parameters; returns its sums and loss."""
-        counts = [_trained_tokens(sequence, self.config) for sequence in sequences]
+        counts = [_count_trained(sequence, self.config) for sequence in sequences]
         trained = sum(counts)
         require_trained_tokens(trained, [sequence.source for sequence in sequences])
         # A sequence without a weight has no gradient, so it needs no forward pass.
@@ -223,7 +203,7 @@ class Trainer:
                     expected="a number above 0, because sequences have this loss",
                     next_step="count over the whole batch",
                 )
-        if used["brier"] and self._level_ids is None:
+        if used["brier"] and self._scorer.level_ids is None:
             raise InputError(
                 "Brier slots",
                 got="a tokenizer that cuts the numerals of levels apart",
@@ -233,22 +213,22 @@ class Trainer:
 
     def _terms(self, batch: PackedBatch, over: Denominators, totals: _Totals) -> LossTerms:
         """The losses of a micro-batch, coefficients applied; adds what happened to `totals`."""
-        chosen = self._trained(batch)
+        chosen = trained_tokens(batch, self.policy.device)
+        streams, kl_weight = chosen.streams, None
+        if over.pg and self._scorer.reference is not None:
+            kl_weight = (streams["pg_weight"] != 0).float() / over.pg
+        scores = self._scorer.score(batch, chosen, kl_weight)
         totals.forwarded += batch.num_tokens
         totals.padding += batch.document.size - batch.num_tokens
-        gathered = self._features(self.policy, batch, chosen)
-        n = len(chosen.targets)
-        logprobs, tempered, entropy = self._score(gathered[:n], chosen.targets)
-        totals.scored += n
-        totals.entropy += float(entropy)
-        streams, zero = chosen.streams, gathered.new_zeros((), dtype=torch.float32)
+        totals.scored += len(chosen.targets)
+        totals.entropy += float(scores.entropy)
         config, ratio = self.config, RatioStats()
-        ce = pg = brier = kl = zero
+        ce = pg = brier = scores.logprobs.new_zeros(())
         if over.ce and config.ce_coefficient:
-            ce = cross_entropy(logprobs, streams["ce_weight"], denominator=over.ce)
+            ce = cross_entropy(scores.logprobs, streams["ce_weight"], denominator=over.ce)
         if over.pg and config.pg_coefficient:
             surrogate = clipped_surrogate(
-                tempered,
+                scores.tempered,
                 streams["sampling_logprobs"],
                 streams["advantage"],
                 streams["pg_weight"],
@@ -257,18 +237,8 @@ class Trainer:
             )
             pg, ratio = surrogate.loss, surrogate.ratio
         if over.brier and config.brier_coefficient and len(chosen.outcomes):
-            assert self._level_ids is not None, "checked before the forward pass"
-            brier = exact_brier(
-                self._project(self.policy, gathered[n:]),
-                self._level_ids,
-                chosen.outcomes,
-                denominator=over.brier,
-                temperature=config.temperature,
-            )
-        if over.pg and self._reference is not None:
-            weight = (streams["pg_weight"] != 0).float() / over.pg
-            kl = self._divergence(batch, chosen, gathered[:n], weight)
-        totals.kl += float(kl.detach())
+            brier = self._scorer.brier(scores.slots, chosen.outcomes, denominator=over.brier)
+        totals.kl += float(scores.kl.detach())
         totals.ce += float(ce.detach())
         totals.pg += float(pg.detach())
         totals.brier += float(brier.detach())
@@ -277,120 +247,12 @@ class Trainer:
             policy=config.pg_coefficient * pg,
             cross_entropy=config.ce_coefficient * ce,
             brier=config.brier_coefficient * brier,
-            kl=config.kl_coefficient * kl,
+            kl=config.kl_coefficient * scores.kl,
             ratio=ratio,
         )
 
-    def _trained(self, batch: PackedBatch) -> _Trained:
-        device = self.policy.device
-        rows, columns = ((batch.ce_weight != 0) | (batch.pg_weight != 0)).nonzero()
-        names = ("ce_weight", "pg_weight", "advantage", "sampling_logprobs")
-        streams = {
-            name: torch.from_numpy(getattr(batch, name)[rows, columns]).to(device) for name in names
-        }
-        before = [torch.from_numpy(columns - 1), torch.from_numpy(batch.brier_position - 1)]
-        lines = [torch.from_numpy(rows), torch.from_numpy(batch.brier_row)]
-        return _Trained(
-            rows=torch.cat(lines).to(device),
-            columns=torch.cat(before).to(device),
-            targets=torch.from_numpy(batch.ids[rows, columns]).to(device),
-            streams=streams,
-            outcomes=torch.from_numpy(batch.brier_target).to(device),
-        )
 
-    def _autocast(self) -> torch.autocast:
-        kind = self.policy.device.type
-        return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.config.bf16)
-
-    def _features(self, policy: Policy, batch: PackedBatch, chosen: _Trained) -> Tensor:
-        """Features [n + s, *] of the positions that predict a trained token."""
-        device = self.policy.device
-        ids = torch.from_numpy(batch.ids).to(device)
-        mask = positions = None
-        if any(len(row) > 1 for row in batch.members):
-            mask = document_mask(torch.from_numpy(batch.document).to(device))
-            positions = torch.from_numpy(batch.position).to(device)
-        # Alone in its row a document needs no mask: padding lies behind it, unseen.
-        with self._autocast():
-            features = policy.features(ids, mask, positions)
-        return features[chosen.rows, chosen.columns]
-
-    def _divergence(
-        self, batch: PackedBatch, chosen: _Trained, gathered: Tensor, weight: Tensor
-    ) -> Tensor:
-        """Weighted KL to the reference at the positions of the trained tokens."""
-        assert self._reference is not None
-        n, size = len(chosen.targets), self._chunk()
-        with torch.no_grad():
-            anchor = self._features(self._reference, batch, chosen)[:n]
-
-        def part(mine: Tensor, other: Tensor, weight: Tensor) -> Tensor:
-            assert self._reference is not None
-            with torch.no_grad():
-                fixed = self._project(self._reference, other)
-            logits = self._project(self.policy, mine)
-            return exact_kl(logits, fixed, weight, temperature=self.config.temperature)
-
-        pieces = [slice(first, first + size) for first in range(0, n, size)]
-        if len(pieces) == 1:
-            return part(gathered, anchor, weight)
-        terms = [
-            recompute(part, gathered[p], anchor[p], weight[p], use_reentrant=False) for p in pieces
-        ]
-        return torch.stack(terms).sum()
-
-    def _chunk(self) -> int:
-        """Tokens whose logits are kept at a time."""
-        return max(1, _LOGITS_KEPT // int(self.policy.model.config.vocab_size))
-
-    def _project(self, policy: Policy, gathered: Tensor) -> Tensor:
-        """Logits, in the format of the weights: in bfloat16 those of 16 are 0.125 apart."""
-        with torch.autocast(policy.device.type, enabled=False):
-            return policy.project(gathered.to(policy.dtype))
-
-    def _score(self, gathered: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probabilities [n] at temperature 1 and [n] at that of sampling; summed entropy."""
-        size = self._chunk()
-        if len(targets) <= size:
-            return self._score_chunk(gathered, targets)
-        parts = [
-            recompute(
-                self._score_chunk,
-                gathered[first : first + size],
-                targets[first : first + size],
-                use_reentrant=False,
-            )
-            for first in range(0, len(targets), size)
-        ]
-        plain, tempered, entropy = zip(*parts, strict=True)
-        return torch.cat(plain), torch.cat(tempered), torch.stack(entropy).sum()
-
-    def _score_chunk(self, gathered: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        logits = self._project(self.policy, gathered)
-        plain = tempered = token_logprobs(logits, targets)
-        if self.config.temperature != 1.0:
-            tempered = token_logprobs(logits, targets, self.config.temperature)
-        with torch.no_grad():
-            every = (logits.float() / self.config.temperature).log_softmax(-1)
-            entropy = -(every.exp() * every).sum()
-        return plain, tempered, entropy
-
-
-def document_mask(document: Tensor) -> Tensor:
-    """Who may see whom in packed rows: earlier tokens of the same document, and oneself.
-
-    Args:
-        document: [B, L] number of the document; padding counts as one more document, so that no
-            position is left without anything to see.
-
-    Returns:
-        [B, L, L] bool, query by key.
-    """
-    same = document.unsqueeze(2) == document.unsqueeze(1)
-    return same.tril()
-
-
-def _trained_tokens(sequence: TrainingSequence, config: TrainerConfig) -> int:
+def _count_trained(sequence: TrainingSequence, config: TrainerConfig) -> int:
     """Tokens and Brier slots with a weight in a loss whose coefficient is not 0."""
     ce = sequence.ce_weight if config.ce_coefficient else ()
     pg = sequence.pg_weight if config.pg_coefficient else ()

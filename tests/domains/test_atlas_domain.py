@@ -134,6 +134,23 @@ def test_in_stage_two_every_token_of_the_response_trains_and_no_other() -> None:
     assert 0 < written.block_tokens < sum(written.sequence.ce_weight)
 
 
+def test_where_failures_are_not_imitated_only_their_blocks_train_in_stage_two() -> None:
+    items = labelled()
+    lost = next(n for n, item in enumerate(items) if not item.trajectory.success)
+    for imitated in (True, False):
+        builder = CorpusBuilder(
+            text_format=domain().text_format,
+            tokenizer=tokenizer(),
+            writer=domain().writer,
+            imitate_failures=imitated,
+        )
+        sequence = builder.tagged(items, lost).sequence
+        words = tokenizer().convert_ids_to_tokens(list(sequence.ids))
+        trained = {word for word, weight in zip(words, sequence.ce_weight, strict=True) if weight}
+        assert ("<search>" in trained) is imitated
+        assert "<confidence>" in trained
+
+
 def test_step_rows_carry_twins_of_another_task() -> None:
     rows = step_rows(labelled()[:40], domain().writer, NAMES)
     assert sum(t.num_calls for t in trajectories()[:40]) == len(rows)

@@ -13,11 +13,12 @@ from forethought.domains.atlas import AtlasDomain, atlas_tokenizer  # noqa: E402
 from forethought.evals.blocks import (  # noqa: E402
     HeldOut,
     block_losses,
-    compare_losses,
     held_out_blocks,
     loss_rows,
 )
 from forethought.hindsight.corpus import CorpusBuilder  # noqa: E402
+from forethought.stats.blocks import block_loss_draws  # noqa: E402
+from forethought.stats.bootstrap import difference  # noqa: E402
 from forethought.training.policy import Policy  # noqa: E402
 from forethought.training.tiny import ModelShape, build_tiny_llama  # noqa: E402
 from forethought.types import TrainingSequence  # noqa: E402
@@ -79,15 +80,17 @@ def test_losses_do_not_depend_on_the_batch_they_are_scored_in() -> None:
 def test_an_untrained_model_cannot_tell_true_blocks_from_shuffled_ones() -> None:
     losses = block_losses(policy(), held_out())
     rows = loss_rows(held_out(), losses, losses)
-    assert all(row["diff"] == 0.0 for row in compare_losses(rows, seed=0))
+    found = block_loss_draws(rows, seed=0)
+    assert len(found) == 3 and all(not one.values_R.any() for one in found.values())
 
 
 def test_the_verdict_is_the_difference_of_the_falls() -> None:
     before = {"true": [3.0, 3.0], "shuffled": [3.0, 3.0]}
     after = {"true": [1.0, 1.5], "shuffled": [2.0, 2.0]}
     two = HeldOut(task_ids=("a", "b"), steps=(0, 0), sequences={})
-    found = {row["metric"]: row for row in compare_losses(loss_rows(two, before, after), seed=0)}
-    assert found["block_loss.true"]["diff"] == pytest.approx(-1.75)
-    assert found["block_loss.shuffled"]["diff"] == pytest.approx(-1.0)
-    verdict = found["block_loss_fall.true_minus_shuffled"]
+    found = block_loss_draws(loss_rows(two, before, after), seed=0)
+    assert found["block_loss.true"].point == pytest.approx(-1.75)
+    assert found["block_loss.shuffled"].point == pytest.approx(-1.0)
+    verdict = difference(found["block_loss_fall.true_minus_shuffled"])
+    assert verdict is not None
     assert verdict["diff"] == pytest.approx(0.75) and verdict["lo"] == pytest.approx(0.5)

@@ -15,15 +15,24 @@ from forethought.jsonl import read_json, write_json, write_jsonl, write_text_ato
 from forethought.report.pooled import pool
 from forethought.report.record import write_record
 from forethought.runlog import RunPaths, episode_to_row
-from forethought.stats.bootstrap import paired_difference
+from forethought.stats.blocks import block_loss_draws
+from forethought.stats.bootstrap import difference, paired_draws
 from forethought.stats.summary import Labels, summarise
-from forethought.types import Episode
+from forethought.types import Episode, JsonRow
 from tests.stats.stats_builders import episode, turn
 
 
 def episodes(seed: int, wins: int) -> list[Episode]:
     """Sixty tasks of which `wins` succeed."""
     return [episode(f"{seed}-{n}", int(n < wins), turn(0.3 + 0.01 * n)) for n in range(60)]
+
+
+def block_row(fall: float, number: int) -> JsonRow:
+    """A held-out block whose loss fell by about 1 + `fall` where its future was true."""
+    before = 3.0 + 0.1 * (number % 5)
+    after = {"true": before - 1.0 - fall - 0.2 * (number % 3 - 1), "shuffled": before - 0.5}
+    row = {kind: {"before": before, "after": value} for kind, value in after.items()}
+    return {"task_id": f"t{number}", "step": 0, **row}
 
 
 def make_run(root: Path, seed: int, before: int, after: int) -> Path:
@@ -35,17 +44,14 @@ def make_run(root: Path, seed: int, before: int, after: int) -> Path:
     for name, rows in both.items():
         write_jsonl(paths.eval_dir(name) / "episodes.jsonl", map(episode_to_row, rows))
         write_json(paths.eval_dir(name) / "summary.json", summarise(rows, Labels(seed=seed)))
-    cell = paired_difference(both["rl"], both["sft"], "success", seed=seed)
-    assert cell is not None
-    losses = {"a": "midtrain", "b": "base", "metric": "block_loss.true"}
-    losses |= {
-        "diff": -1.0 - seed,
-        "lo": -1.3 - seed,
-        "hi": -0.7 - seed,
-        "p": 0.001,
-        "unit": "task",
-    }
-    rows = [losses, {"a": "rl", "b": "sft", "metric": "success", **cell, "unit": "task"}]
+    blocks = [block_row(float(seed), n) for n in range(40)]
+    write_jsonl(paths.blocks, blocks)
+    losses = block_loss_draws(blocks, seed=seed)["block_loss.true"]
+    success = paired_draws(both["rl"], both["sft"], ["success"], seed=seed)["success"]
+    rows = [
+        {"a": "midtrain", "b": "base", "metric": "block_loss.true", **(difference(losses) or {})},
+        {"a": "rl", "b": "sft", "metric": "success", **(difference(success) or {})},
+    ]
     write_json(
         paths.summary, {"seed": seed, "comparisons": rows, "cpu_s": {"rl": 90.0}, "peak_rss_mb": 7}
     )
@@ -68,11 +74,16 @@ def test_pooled_figures_are_means_over_seeds_with_tasks_resampled_inside(runs: l
     assert success["value"] == pytest.approx((30 + 24) / 120) and success["n"] == 120
     losses, row = summary["comparisons"]
     assert row["diff"] == pytest.approx((10 + 6) / 120)
-    single = [read_json(RunPaths(run).summary)["comparisons"][1] for run in runs]
-    widths = [cell["hi"] - cell["lo"] for cell in single]
-    assert row["hi"] - row["lo"] == pytest.approx((sum(w**2 for w in widths) ** 0.5) / 2, rel=0.15)
-    assert row["lo_seeds"] <= row["lo"] + 0.02
-    assert losses["diff"] == -1.5 and losses["hi"] - losses["lo"] == pytest.approx(0.6 / 2**0.5)
+    single = [read_json(RunPaths(run).summary)["comparisons"] for run in runs]
+    assert losses["diff"] == pytest.approx(sum(cells[0]["diff"] for cells in single) / 2)
+    for number, found in enumerate((losses, row)):
+        # Tasks of different seeds are independent: half-widths add in quadrature.
+        widths = [cells[number]["hi"] - cells[number]["lo"] for cells in single]
+        width = (sum(w**2 for w in widths) ** 0.5) / 2
+        assert found["hi"] - found["lo"] == pytest.approx(width, rel=0.15)
+        assert found["lo_seeds"] <= found["lo"] + 0.02
+    # Two seeds one nat apart: over seeds the interval reaches from one to the other.
+    assert losses["lo_seeds"] < -1.9 and losses["hi_seeds"] > -1.1
 
 
 def test_two_runs_of_one_seed_are_refused(runs: list[Path]) -> None:
@@ -112,3 +123,19 @@ def test_report_pools_several_runs_and_records_them(
     capsys.readouterr()
     assert main(["report", *map(str, runs)]) == 0
     assert "seeds 0, 1: means" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["evals/rl"], [".", "evals/rl"], ["records"], ["nothing"], []])
+def test_only_run_folders_are_recorded_and_nothing_is_written_for_others(
+    runs: list[Path], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_record(runs[:1], runs[0] / "records")
+    out = runs[0].parent / "new"
+    readme = runs[0].parent / "README.md"
+    readme.write_text("no figures\n")
+    paths = [str(runs[0] / word) for word in words] or ["--check", str(readme)]
+    assert main(["report", *paths, "--record", str(out)]) == 2
+    said = capsys.readouterr()
+    assert "expected the folder of a finished run" in said.err and "Next:" in said.err
+    assert words == [] or str(runs[0] / words[-1]) in said.err
+    assert said.out == "" and not out.exists()

@@ -17,7 +17,7 @@ from forethought.rollout.hf.backend import HFBackend
 from forethought.training.optim import OptimConfig
 from forethought.training.policy import Policy
 from forethought.training.tiny import ModelShape
-from forethought.training.trainer import Denominators, Trainer, TrainerConfig, document_mask
+from forethought.training.trainer import Denominators, Trainer, TrainerConfig
 from forethought.types import BrierSlot, TrainingSequence
 
 
@@ -133,18 +133,6 @@ def test_a_token_without_a_weight_has_no_loss_as_a_target() -> None:
     assert loss_and_gradient(policy, [trained], over)[0] != loss
 
 
-def test_documents_of_a_row_do_not_see_each_other() -> None:
-    document = torch.tensor([[0, 0, 1, 1, -1]])
-    seen = document_mask(document)[0].int().tolist()
-    assert seen == [
-        [1, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0],
-        [0, 0, 1, 0, 0],
-        [0, 0, 1, 1, 0],
-        [0, 0, 0, 0, 1],
-    ]
-
-
 def test_the_exact_brier_score_is_that_of_the_21_levels_at_the_slot() -> None:
     policy = word_policy()
     plain = sequences(policy, 2, 3, low=12)
@@ -215,7 +203,7 @@ def test_large_vocabularies_are_scored_in_chunks_with_the_same_gradient(
     batch = sequences(policy, 6, 4)
     over = denominators(batch)
     loss, whole = loss_and_gradient(policy, batch, over, temperature=0.8)
-    monkeypatch.setattr("forethought.training.trainer._LOGITS_KEPT", 7 * len(policy.tokenizer))
+    monkeypatch.setattr("forethought.training.scoring._LOGITS_KEPT", 7 * len(policy.tokenizer))
     again, chunked = loss_and_gradient(policy, batch, over, temperature=0.8)
     assert again == pytest.approx(loss, abs=1e-6)
     torch.testing.assert_close(chunked, whole, rtol=1e-4, atol=1e-6)
@@ -342,7 +330,7 @@ def test_the_kl_term_in_chunks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> N
         return maker._gradients(batch, over, 0)[1], gradient(maker)
 
     loss, whole = found()
-    monkeypatch.setattr("forethought.training.trainer._LOGITS_KEPT", 7 * len(policy.tokenizer))
+    monkeypatch.setattr("forethought.training.scoring._LOGITS_KEPT", 7 * len(policy.tokenizer))
     again, chunked = found()
     assert again == pytest.approx(loss, abs=1e-6)
     torch.testing.assert_close(chunked, whole, rtol=1e-4, atol=1e-6)

@@ -85,9 +85,16 @@ def denominators(batch: list[TrainingSequence]) -> Denominators:
     )
 
 
-def trainer(policy: Policy, optim: OptimConfig | None = None, **config: Any) -> Trainer:
+def trainer(
+    policy: Policy,
+    optim: OptimConfig | None = None,
+    *,
+    reference: Policy | None = None,
+    **config: Any,
+) -> Trainer:
     """A trainer of six steps."""
-    return Trainer(policy, optim or OptimConfig(), TrainerConfig(**{"total_steps": 6} | config))
+    made = TrainerConfig(**{"total_steps": 6} | config)
+    return Trainer(policy, optim or OptimConfig(), made, reference)
 
 
 def turn(policy: Policy, text: str, stated: str, q: float | None, observation: str = "") -> Turn:

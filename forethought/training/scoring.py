@@ -1,0 +1,191 @@
+"""What a policy makes of the trained tokens of a micro-batch: everything that losses are built of.
+
+The model runs over whole rows, but only positions that predict a trained token are projected onto
+the vocabulary, one chunk of tokens at a time. Each chunk is projected once, and its logits give
+log-probabilities, entropy and the divergence from a reference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint as recompute
+
+from forethought.algos.losses import exact_brier, exact_kl, token_logprobs
+from forethought.algos.packing import PackedBatch
+from forethought.training.policy import Policy
+
+_LOGITS_KEPT = 1 << 26  # logits of a chunk of tokens; more are computed again in the backward pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """The tokens of a micro-batch that have a loss: n tokens, then s Brier slots."""
+
+    rows: Tensor  # [n + s]
+    columns: Tensor  # [n + s] of the position that predicts: one before the token
+    targets: Tensor  # [n] token ids
+    streams: dict[str, Tensor]  # [n] each: ce_weight, pg_weight, advantage, sampling_logprobs
+    outcomes: Tensor  # [s] what the levels are scored against
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """The n trained tokens under the policy, and what the Brier slots are projected from."""
+
+    logprobs: Tensor  # [n] at temperature 1
+    tempered: Tensor  # [n] at the sampling temperature
+    entropy: Tensor  # scalar: sum in nats at the sampling temperature; no gradient
+    kl: Tensor  # scalar: weighted sum of KL(policy || reference); 0 without weights
+    slots: Tensor  # [s, *] features that predict the level tokens
+
+
+def trained_tokens(batch: PackedBatch, device: torch.device) -> Trained:
+    """Tokens with a weight and Brier slots, as tensors on `device`."""
+    rows, columns = ((batch.ce_weight != 0) | (batch.pg_weight != 0)).nonzero()
+    names = ("ce_weight", "pg_weight", "advantage", "sampling_logprobs")
+    streams = {
+        name: torch.from_numpy(getattr(batch, name)[rows, columns]).to(device) for name in names
+    }
+    before = [torch.from_numpy(columns - 1), torch.from_numpy(batch.brier_position - 1)]
+    lines = [torch.from_numpy(rows), torch.from_numpy(batch.brier_row)]
+    return Trained(
+        rows=torch.cat(lines).to(device),
+        columns=torch.cat(before).to(device),
+        targets=torch.from_numpy(batch.ids[rows, columns]).to(device),
+        streams=streams,
+        outcomes=torch.from_numpy(batch.brier_target).to(device),
+    )
+
+
+class Scorer:
+    """Scores micro-batches under a policy and, for the divergence, under a reference."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        reference: Policy | None = None,
+        *,
+        temperature: float = 1.0,
+        bf16: bool = False,
+    ) -> None:
+        """Takes the models.
+
+        Args:
+            policy: gets a gradient.
+            reference: gets none.
+            temperature: at which the tokens of the policy gradient were sampled.
+            bf16: autocast of the pass over the rows; logits keep the format of the weights.
+        """
+        self.policy = policy
+        self.reference = reference
+        self._temperature = temperature
+        self._bf16 = bf16
+        ids = policy.level_ids()
+        self.level_ids = None if ids is None else torch.tensor(ids, device=policy.device)
+
+    def score(self, batch: PackedBatch, chosen: Trained, kl_weight: Tensor | None = None) -> Scores:
+        """Everything that the losses of a micro-batch need.
+
+        Args:
+            batch: the rows.
+            chosen: its trained tokens.
+            kl_weight: [n] of each token in the divergence; needs a reference.
+        """
+        n, anchor = len(chosen.targets), None
+        features = self._features(self.policy, batch, chosen)
+        if kl_weight is not None:
+            assert self.reference is not None, "a divergence needs a reference"
+            with torch.no_grad():
+                anchor = self._features(self.reference, batch, chosen)[:n]
+        size = max(1, _LOGITS_KEPT // int(self.policy.model.config.vocab_size))
+        pieces = [slice(first, min(first + size, n)) for first in range(0, max(n, 1), size)]
+        # The logits of one chunk may wait for the backward pass; those of many would add up.
+        run = partial(recompute, self._chunk, use_reentrant=False) if n > size else self._chunk
+        parts = [
+            run(
+                features[piece],
+                chosen.targets[piece],
+                None if anchor is None else anchor[piece],
+                None if kl_weight is None else kl_weight[piece],
+            )
+            for piece in pieces
+        ]
+        logprobs, tempered, entropy, kl = zip(*parts, strict=True)
+        return Scores(
+            logprobs=torch.cat(logprobs),
+            tempered=torch.cat(tempered),
+            entropy=torch.stack(entropy).sum(),
+            kl=torch.stack(kl).sum(),
+            slots=features[n:],
+        )
+
+    def brier(self, slots: Tensor, outcomes: Tensor, *, denominator: float) -> Tensor:
+        """The exact Brier loss of slots [s, *] against outcomes [s]; needs levels of one token."""
+        assert self.level_ids is not None, "checked before the forward pass"
+        return exact_brier(
+            _project(self.policy, slots),
+            self.level_ids,
+            outcomes,
+            denominator=denominator,
+            temperature=self._temperature,
+        )
+
+    def _features(self, policy: Policy, batch: PackedBatch, chosen: Trained) -> Tensor:
+        """Features [n + s, *] of the positions that predict a trained token."""
+        device = self.policy.device
+        ids = torch.from_numpy(batch.ids).to(device)
+        mask = positions = None
+        if any(len(row) > 1 for row in batch.members):
+            mask = document_mask(torch.from_numpy(batch.document).to(device))
+            positions = torch.from_numpy(batch.position).to(device)
+        # Alone in its row a document needs no mask: padding lies behind it, unseen.
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._bf16):
+            features = policy.features(ids, mask, positions)
+        return features[chosen.rows, chosen.columns]
+
+    def _chunk(
+        self, features: Tensor, targets: Tensor, anchor: Tensor | None, weight: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The first four fields of `Scores` for some tokens, from one projection of each model."""
+        logits = _project(self.policy, features)
+        plain = tempered = token_logprobs(logits, targets)
+        if self._temperature != 1.0:
+            tempered = token_logprobs(logits, targets, self._temperature)
+        with torch.no_grad():
+            every = (logits.float() / self._temperature).log_softmax(-1)
+            entropy = -(every.exp() * every).sum()
+        if anchor is None or weight is None:
+            return plain, tempered, entropy, torch.zeros_like(entropy)
+        assert self.reference is not None
+        with torch.no_grad():
+            fixed = _project(self.reference, anchor)
+        return (
+            plain,
+            tempered,
+            entropy,
+            exact_kl(logits, fixed, weight, temperature=self._temperature),
+        )
+
+
+def _project(policy: Policy, features: Tensor) -> Tensor:
+    """Logits, in the format of the weights: in bfloat16 those of 16 are 0.125 apart."""
+    with torch.autocast(policy.device.type, enabled=False):
+        return policy.project(features.to(policy.dtype))
+
+
+def document_mask(document: Tensor) -> Tensor:
+    """Who may see whom in packed rows: earlier tokens of the same document, and oneself.
+
+    Args:
+        document: [B, L] number of the document; padding counts as one more document, so that no
+            position is left without anything to see.
+
+    Returns:
+        [B, L, L] bool, query by key.
+    """
+    same = document.unsqueeze(2) == document.unsqueeze(1)
+    return same.tril()

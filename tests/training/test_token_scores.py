@@ -1,0 +1,114 @@
+"""Scores of trained tokens: one projection of each token by each model, in chunks or at once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from training_builders import denominators, sequences, trainer, word_policy
+
+from forethought.algos.losses import exact_kl
+from forethought.algos.packing import PackConfig, PackedBatch, pack
+from forethought.training.policy import Policy
+from forethought.training.scoring import Scorer, Scores, document_mask, trained_tokens
+from forethought.training.trainer import Denominators
+from forethought.types import BrierSlot, TrainingSequence
+
+TEMPERATURE = 0.7
+CHUNK = 7  # tokens
+KEPT = "forethought.training.scoring._LOGITS_KEPT"
+
+
+def one_batch(policy: Policy, num: int = 6) -> PackedBatch:
+    config = PackConfig(max_row_tokens=64, max_batch_tokens=4096)
+    (batch,) = pack(sequences(policy, num, 4), config)
+    return batch
+
+
+def scored(policy: Policy, reference: Policy, batch: PackedBatch) -> tuple[Scores, Tensor]:
+    """Scores, and the gradient of a sum of all of them with a weight for each token."""
+    scorer = Scorer(policy, reference, temperature=TEMPERATURE)
+    chosen = trained_tokens(batch, policy.device)
+    weight = torch.linspace(-1.0, 1.0, len(chosen.targets))
+    scores = scorer.score(batch, chosen, weight.abs())
+    policy.model.zero_grad()
+    total = (weight * scores.logprobs + weight**2 * scores.tempered).sum() + scores.kl
+    total.backward()
+    parts = [p.grad.flatten() for p in policy.model.parameters() if p.grad is not None]
+    return scores, torch.cat(parts)
+
+
+def test_scores_in_chunks_and_their_gradient_are_those_of_one_projection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    policy, reference = word_policy(seed=1), word_policy(seed=0)
+    batch = one_batch(policy)
+    whole, gradient = scored(policy, reference, batch)
+    assert len(whole.logprobs) > 3 * CHUNK and float(whole.kl.detach()) > 0
+    monkeypatch.setattr(KEPT, CHUNK * len(policy.tokenizer))
+    parts, again = scored(policy, reference, batch)
+    for name in ("logprobs", "tempered", "entropy", "kl"):
+        torch.testing.assert_close(getattr(parts, name), getattr(whole, name))
+    torch.testing.assert_close(again, gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [CHUNK, 1 << 20])
+def test_the_divergence_is_that_of_whole_forward_passes(
+    monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    policy, reference = word_policy(seed=1), word_policy(seed=0)
+    monkeypatch.setattr(KEPT, chunk * len(policy.tokenizer))
+    expected = 0.0
+    batch = sequences(policy, 4, 4)
+    for sequence in batch:
+        ids = torch.tensor([sequence.ids])
+        weight = torch.tensor([float(w != 0) / 10.0 for w in sequence.pg_weight[1:]])
+        with torch.no_grad():
+            a, b = (model.model(input_ids=ids).logits[0, :-1] for model in (policy, reference))
+        expected += float(exact_kl(a, b, weight, temperature=TEMPERATURE))
+    maker = trainer(policy, temperature=TEMPERATURE, kl_coefficient=1.0, reference=reference)
+    totals, _ = maker._gradients(batch, Denominators(ce=1.0, pg=10.0), 0)
+    assert totals.kl == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("chunk", [CHUNK, 1 << 20])
+def test_each_model_projects_each_trained_token_once(
+    monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    # The vocabulary is the most expensive layer of a small model.
+    policy, reference = word_policy(seed=1), word_policy(seed=0)
+    batch = one_batch(policy)
+    chosen = trained_tokens(batch, policy.device)
+    projected = {id(policy): 0, id(reference): 0}
+    project = Policy.project
+
+    def counted(self: Policy, features: Tensor) -> Tensor:
+        projected[id(self)] += len(features)
+        return project(self, features)
+
+    monkeypatch.setattr(Policy, "project", counted)
+    monkeypatch.setattr(KEPT, chunk * len(policy.tokenizer))
+    n = len(chosen.targets)
+    Scorer(policy, reference, temperature=TEMPERATURE).score(batch, chosen, torch.ones(n))
+    assert n > CHUNK and list(projected.values()) == [n, n]
+
+
+def test_a_micro_batch_of_brier_slots_alone_has_no_divergence() -> None:
+    policy, reference = word_policy(seed=1), word_policy(seed=0)
+    slots = TrainingSequence(ids=(5, 6, 7), brier=(BrierSlot(position=2, target=1.0),))
+    other = sequences(policy, 1, 4, low=39)  # fills a micro-batch
+    maker = trainer(policy, micro_batch_tokens=40, kl_coefficient=1.0, reference=reference)
+    totals, _ = maker._gradients([*other, slots], denominators(other), 0)
+    assert totals.kl > 0 and totals.brier > 0
+
+
+def test_documents_of_a_row_do_not_see_each_other() -> None:
+    document = torch.tensor([[0, 0, 1, 1, -1]])
+    seen = document_mask(document)[0].int().tolist()
+    assert seen == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [0, 0, 1, 0, 0],
+        [0, 0, 1, 1, 0],
+        [0, 0, 0, 0, 1],
+    ]
