@@ -336,7 +336,9 @@ def read_resolved(file: Path) -> RunConfig:
         InputError: the file is absent, damaged, or of another version.
     """
     row = read_json(file, "the resolved configuration of a run")
-    found = parse_config(row, lambda key: (str(file), json_line(read_text(file, "JSON"), key)))
+    found = parse_config(
+        row, lambda key: (str(file), json_line(read_text(file, "JSON"), key.split(".")))
+    )
     absent = first_absent(found.model_dump(mode="json"), row)
     if absent:
         raise InputError(

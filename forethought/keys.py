@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from forethought.errors import InputError
@@ -38,10 +38,10 @@ def toml_line(text: str, key: str) -> int | None:
     return line
 
 
-def json_line(text: str, key: str) -> int:
-    """The line of a dotted key in an indented JSON text, else that of the object around it."""
+def json_line(text: str, path: Sequence[str | int]) -> int:
+    """The line of a nested key in an indented JSON text, else that of the object around it."""
     start = 0
-    for part in key.split("."):
+    for part in path:
         start = max(start, text.find(f'"{part}":', start))
     return text.count("\n", 0, start) + 1
 

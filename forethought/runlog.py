@@ -125,7 +125,7 @@ class MetricsLog:
         """
         if not self._path.is_file():
             return
-        rows = read_log(self._path)
+        rows = read_log(self._path) if step else ()
         steps = [(need(row, "step", int, str(self._path), n), row) for n, row in rows]
         kept = [dumps(row) + "\n" for number, row in steps if number <= step]
         write_text_atomic(self._path, "".join(kept))

@@ -25,7 +25,17 @@ NAMES = [str(path.relative_to(ROOT)) for path in SOURCES]
 LAYERS = (
     ("types", "errors", "files", "keys", "jsonl"),
     ("foresight", "rewards", "algos", "stats"),
-    ("runlog", "runlog_rows", "progress", "config", "data", "tools", "judges", "worlds"),
+    (
+        "runlog",
+        "runlog_rows",
+        "runfiles",
+        "progress",
+        "config",
+        "data",
+        "tools",
+        "judges",
+        "worlds",
+    ),
     ("envs", "rollout", "training", "hindsight"),
     ("domains", "evals"),
     ("stages",),
@@ -33,17 +43,7 @@ LAYERS = (
     ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-REPORT_READS = {
-    "types",
-    "errors",
-    "files",
-    "keys",
-    "jsonl",
-    "stats",
-    "runlog",
-    "runlog_rows",
-    "report",
-}
+REPORT_READS = {*LAYERS[0], "stats", "runlog", "runlog_rows", "runfiles", "report"}
 REPORT_READERS = {"forethought.stages.pipeline"}  # keeps the page of a running run up to date
 NEVER = (("envs.base", "rollout"), ("rollout.modes", "hindsight"), ("rollout", "hindsight"))
 PURE = (
