@@ -101,12 +101,13 @@ def _row(line: bytes, name: str, number: int) -> JsonRow:
     return row
 
 
-def read_json(path: str | Path, what: str = "a JSON document") -> JsonRow:
+def read_json(path: str | Path, what: str = "a JSON document", *, finite: bool = True) -> JsonRow:
     """The object in a file.
 
     Args:
         path: the file.
         what: what it should hold, for the message.
+        finite: refuse NaN and numbers too large for a float, which others' files may hold.
 
     Raises:
         InputError: the file cannot be read, is not JSON, or holds no object.
@@ -115,7 +116,7 @@ def read_json(path: str | Path, what: str = "a JSON document") -> JsonRow:
         data = stream.read()
     line = 1
     try:
-        value = parse_json(data)
+        value = parse_json(data) if finite else json.loads(data.decode("utf-8"))
         got = _kind(value)
     except (ValueError, RecursionError) as error:
         value, (line, why) = None, _why(error)
