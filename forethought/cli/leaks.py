@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from forethought.cli._args import finite
 from forethought.cli.grade import answers_of
 from forethought.errors import InputError
 from forethought.files import read_text
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-gain",
-        type=float,
+        type=finite,
         default=1.0,
         help="nats that a block may add to the answer's log-probability (default: 1)",
     )

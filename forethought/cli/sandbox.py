@@ -10,6 +10,7 @@ import argparse
 import sys
 from dataclasses import asdict
 
+from forethought.cli._args import not_negative
 from forethought.files import decoded, read_text
 from forethought.jsonl import dumps
 
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=["run"])
     parser.add_argument("file", help="a Python program, or - for standard input")
     parser.add_argument("--level", default="limits", help="isolation (default and only: limits)")
-    parser.add_argument("--timeout", type=float, default=5.0, help="seconds (default 5)")
+    parser.add_argument("--timeout", type=not_negative, default=5.0, help="seconds (default 5)")
     parser.add_argument("--json", action="store_true", help="accepted; the output is JSON")
 
 

@@ -215,7 +215,7 @@ CASES: dict[str, Case] = {
         "evals/rl/summary.json", SUMMARY.replace('"n": 0', '"n": "x"'), 3, "report", "RUN"
     ),
     "report: half an interval": run_file(
-        "evals/rl/summary.json", SUMMARY.replace('null, "lo"', '1, "lo"', 1).replace('null, "hi', '1, "hi'), 3,
+        "evals/rl/summary.json", SUMMARY.replace('null, "lo": null', '1, "lo": 1'), 3,
         *("report", "RUN"),
     ),
     "report: environment": run_file("env.json", "{}", 1, "report", "RUN"),
