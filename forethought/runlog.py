@@ -213,7 +213,9 @@ def capture_env(
 
 def command_line(words: Sequence[str]) -> str:
     """A command as a user types it, whatever path the program was started from."""
-    return shlex.join(["forethought", *words])
+    # Where the locale is not UTF-8, Python keeps the bytes of arguments as half surrogates.
+    line = shlex.join(["forethought", *words])
+    return line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _version(name: str) -> str | None:
