@@ -54,7 +54,7 @@ class Policy:
         """
         where, local_only = locate_model(str(path_or_name))
         kind = _dtype(dtype)
-        target = _device(device)
+        target = choose_device(device)
         with _Quiet():
             model, info = _from_pretrained(
                 lambda auto: auto.AutoModelForCausalLM.from_pretrained(
@@ -307,9 +307,15 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
     return _DTYPES[dtype]
 
 
-def _device(device: str | torch.device | None) -> torch.device:
+def choose_device(device: str | torch.device | None = None) -> torch.device:
+    """The device that a model goes to: the one named, else FORETHOUGHT_DEVICE, else the best.
+
+    Raises:
+        InputError: no name of a device.
+        MissingError: a device that is not here.
+    """
     name = device or os.environ.get("FORETHOUGHT_DEVICE")
-    if name is None:
+    if not name:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         target = torch.device(name)
@@ -320,8 +326,11 @@ def _device(device: str | torch.device | None) -> torch.device:
             expected="a device such as cpu, cuda or cuda:1",
             next_step="correct it",
         ) from error
-    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
-        raise MissingError(f"device {target}", next_step="set FORETHOUGHT_DEVICE=cpu")
+    try:
+        torch.zeros(1, device=target).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch's ways to say no
+        step = "set FORETHOUGHT_DEVICE=cpu"
+        raise MissingError(f"device {target} ({_first_line(error)})", next_step=step) from error
     return target
 
 
