@@ -9,29 +9,53 @@ in docs/configuration.md.
 from __future__ import annotations
 
 import json
+import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from forethought.errors import InputError
+from forethought.files import read_text
 from forethought.jsonl import read_json
+from forethought.keys import first_absent, json_line, set_dotted, toml_line
+
+MAX_EPOCHS = 1000
+"""Passes over a corpus: nobody means more."""
 
 
 class Section(BaseModel):
-    """A table of the TOML file: frozen, unknown keys refused."""
+    """A table of the TOML file: frozen, unknown keys and endless numbers refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        kinds = str(cls.model_fields[info.field_name or ""].annotation)
+        if isinstance(value, bool) and "bool" not in kinds:
+            raise ValueError("a value of another kind, not true or false")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise ValueError("a number below 2**63")
+        return value
 
 
 class DataConfig(Section):
     """Where tasks come from."""
 
     source: Literal["atlas", "gsm8k"] = "atlas"
-    law_seed: int | None = None  # None: the run's seed
+    law_seed: int | None = Field(None, ge=0)  # None: the run's seed
     identical_cells: bool = False  # negative control: all cells of the law alike
     max_annotations: int = Field(2, ge=1)  # gsm8k: problems with at most this many calculations
 
@@ -39,16 +63,29 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The policy: a tiny Llama from scratch, or a Hugging Face model by name."""
 
-    name: str = "tiny"  # "tiny", a folder, a hub name, or a name that `fetch` knows
-    hidden: int = 128
-    layers: int = 4
-    heads: int = 4
-    kv_heads: int = 1
-    ffn: int = 384
-    max_positions: int = 512
+    name: str = Field(
+        "tiny", min_length=1
+    )  # "tiny", a folder, a hub name, or a name that `fetch` knows
+    hidden: int = Field(128, ge=1)
+    layers: int = Field(4, ge=1)
+    heads: int = Field(4, ge=1)
+    kv_heads: int = Field(1, ge=1)
+    ffn: int = Field(384, ge=1)
+    max_positions: int = Field(512, ge=1)
     dtype: Literal["float32", "bfloat16"] = "float32"
     prompt_style: Literal["bare", "instruct", "chat"] = "bare"
     train_last_layers: int = Field(0, ge=0)  # only these decoder layers learn; 0: every weight
+
+    @model_validator(mode="after")
+    def _shape_divides(self) -> ModelConfig:
+        if self.name == "tiny" and (
+            self.hidden % self.heads or self.heads % self.kv_heads or self.hidden // self.heads % 2
+        ):
+            raise ValueError(
+                f"hidden {self.hidden}, heads {self.heads}, kv_heads {self.kv_heads}: heads that "
+                "divide hidden into even parts, and kv_heads that divide heads, are needed"
+            )
+        return self
 
 
 class OptimSection(Section):
@@ -58,7 +95,7 @@ class OptimSection(Section):
     lr: float = Field(6e-3, gt=0)  # Muon: hidden matrices; AdamW: everything
     adamw_lr: float = Field(6e-3, gt=0)  # Muon only: embeddings, norms
     momentum: float = Field(0.95, ge=0, lt=1)  # Muon only
-    weight_decay: float = 0.0
+    weight_decay: float = Field(0.0, ge=0)
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     warmup_fraction: float = Field(0.03, ge=0, le=1)
     final_fraction: float = Field(0.1, ge=0, le=1)
@@ -69,7 +106,7 @@ class SupervisedConfig(Section):
 
     batch_sequences: int = Field(16, ge=1)
     micro_batch_tokens: int = Field(1024, ge=64)
-    clip_grad_norm: float = 1.0
+    clip_grad_norm: float = Field(1.0, ge=0)  # 0: off
     bf16: bool = False
     optim: OptimSection = OptimSection()
     checkpoint_every: int = Field(50, ge=1)  # optimiser steps
@@ -78,12 +115,12 @@ class SupervisedConfig(Section):
 class BaseTraining(SupervisedConfig):
     """Before stage 1: copying, pages, episodes (synthetic worlds); episodes (pretrained models)."""
 
-    drill_tokens: int = 350_000
-    page_tokens: int = 60_000
-    episode_tokens: int = 1_200_000
+    drill_tokens: int = Field(350_000, ge=0)
+    page_tokens: int = Field(60_000, ge=0)
+    episode_tokens: int = Field(1_200_000, ge=0)
     warmup_episodes: int = Field(0, ge=0)  # pretrained models: episodes without blocks
     min_copy_accuracy: float = Field(0.97, ge=0, le=1)  # of the gate; 0: no gate
-    gate_tasks: int = 100
+    gate_tasks: int = Field(100, ge=1)
 
 
 class PrepareConfig(Section):
@@ -95,7 +132,7 @@ class PrepareConfig(Section):
     continuations: int = Field(4, ge=1)  # k, per labelled action
     prior_strength: float = Field(1.0, ge=0)  # a of (s + a p0) / (k + a)
     max_wave: int = Field(512, ge=1)  # continuations decoded at a time
-    label_temperature: float = 1.0
+    label_temperature: float = Field(1.0, ge=0)
     max_failed_share: float = Field(0.02, ge=0, le=1)  # of continuations lost to the machine
     outcome_only: bool = False  # stage 0 labels are outcomes: the model cannot act yet
 
@@ -104,7 +141,7 @@ class MidtrainConfig(SupervisedConfig):
     """Stage 1 (WM-AMT)."""
 
     corpus: Literal["true", "none", "recap", "shuffled", "constant"] = "true"
-    epochs: float = 1.0
+    epochs: float = Field(1.0, ge=0, le=MAX_EPOCHS)
     block_share: float = Field(0.5, ge=0, le=1)  # of the steps 1..T-1 that carry a block
     untouched_share: float = Field(0.3, ge=0, le=1)  # trajectories without blocks in the mixture
     lambda_obs: float = Field(0.0, ge=0)
@@ -114,7 +151,7 @@ class SftConfig(SupervisedConfig):
     """Stage 2 (FE-SFT)."""
 
     num_episodes: int = Field(4000, ge=1)
-    epochs: float = 2.0
+    epochs: float = Field(2.0, ge=0, le=MAX_EPOCHS)
     batch_sequences: int = Field(8, ge=1)
     optim: OptimSection = OptimSection(final_fraction=0.02)
     format_off_share: float = Field(0.1, ge=0, le=1)
@@ -129,9 +166,9 @@ class RlConfig(Section):
     prompts: int = Field(12, ge=1)  # tasks a batch
     group_size: int = Field(8, ge=1)
     temperature: float = Field(1.0, gt=0)
-    omega: float = 0.2  # paper
-    c_g: float = 0.1  # causal
-    c_q: float = 0.5  # causal
+    omega: float = Field(0.2, ge=0)  # paper
+    c_g: float = Field(0.1, ge=0)  # causal
+    c_q: float = Field(0.5, ge=0)  # causal
     malformed_penalty: float = Field(0.5, ge=0)  # off the reward, a turn that breaks the format
     kl: float = Field(0.15, ge=0)  # weight of the KL to the policy that stage 3 began with
     w_roadmap: float = Field(1.0, ge=0)  # causal: weight of these tokens in the policy gradient
@@ -139,11 +176,11 @@ class RlConfig(Section):
     w_analysis: float = Field(0.2, ge=0)
     w_act: float = Field(0.5, ge=0)  # thought and action
     w_other: float = Field(0.2, ge=0)  # tags
-    reference_tokens: int = 64  # L_ref
-    clip_low: float = 0.2
-    clip_high: float = 0.28
-    micro_batch_tokens: int = 1024
-    clip_grad_norm: float = 1.0
+    reference_tokens: int = Field(64, ge=1)  # L_ref
+    clip_low: float = Field(0.2, ge=0, lt=1)
+    clip_high: float = Field(0.28, ge=0)
+    micro_batch_tokens: int = Field(1024, ge=64)
+    clip_grad_norm: float = Field(1.0, ge=0)  # 0: off
     bf16: bool = False
     optim: OptimSection = OptimSection(
         lr=3e-3, adamw_lr=2e-3, warmup_fraction=0.1, final_fraction=0.0
@@ -151,14 +188,14 @@ class RlConfig(Section):
     checkpoint_every: int = Field(5, ge=1)
     max_failed_share: float = Field(0.05, ge=0, le=1)
 
-    @model_validator(mode="after")
-    def _groups_can_have_signal(self) -> RlConfig:
-        if self.group_size < 2:
+    @field_validator("group_size")
+    @classmethod
+    def _groups_can_have_signal(cls, value: int) -> int:
+        if value < 2:
             raise ValueError(
-                f"rl.group_size must be >= 2 (got {self.group_size}); "
-                "a group of one has zero advantage"
+                f"rl.group_size must be >= 2 (got {value}); a group of one has zero advantage"
             )
-        return self
+        return value
 
 
 class RolloutConfig(Section):
@@ -177,12 +214,12 @@ class EvalConfig(Section):
 
     num_tasks: int = Field(250, ge=1)
     split: Literal["val", "test"] = "val"
-    temperature: float = 1.0
+    temperature: float = Field(1.0, ge=0)
     greedy_too: bool = True
-    resamples: int = 2000
+    resamples: int = Field(2000, ge=1)
     num_blocks: int = Field(250, ge=0)  # held-out blocks scored before and after stage 1
-    imagine_k: int = 4
-    imagine_after: tuple[str, ...] = ("sft", "rl")
+    imagine_k: int = Field(4, ge=0)  # 0 or 1: no such evaluation
+    imagine_after: tuple[Literal["sft", "rl"], ...] = ("sft", "rl")
 
 
 class ControlConfig(Section):
@@ -195,7 +232,7 @@ class RunConfig(Section):
     """Everything a run is."""
 
     name: str = "run"
-    seed: int = 100
+    seed: int = Field(100, ge=0)
     smoke: bool = False  # marks page and summary: too small for conclusions
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
@@ -207,6 +244,16 @@ class RunConfig(Section):
     rl: RlConfig = RlConfig()
     eval: EvalConfig = EvalConfig()
     control: ControlConfig = ControlConfig()
+
+    @model_validator(mode="after")
+    def _contexts_fit(self) -> RunConfig:
+        bound, positions = self.rollout.max_context_tokens, self.model.max_positions
+        if self.model.name == "tiny" and bound > positions:
+            raise ValueError(
+                f"rollout.max_context_tokens = {bound} is more than model.max_positions = "
+                f"{positions}"
+            )
+        return self
 
     @property
     def law_seed(self) -> int:
@@ -238,26 +285,46 @@ def load_config(path_or_name: str, overrides: Mapping[str, str] | None = None) -
     Raises:
         InputError: no such file or name, not TOML, an unknown key, an impossible value.
     """
-    table = _read_table(path_or_name)
-    for dotted, text in (overrides or {}).items():
-        _set(table, dotted, text)
-    return parse_config(table, path_or_name)
+    text = _read(path_or_name)
+    try:
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: not TOML, or a number too long
+        raise InputError(
+            path_or_name,
+            got=f"text that is not TOML ({error})",
+            expected="a TOML file in UTF-8",
+            next_step="mend the line that the message names",
+        ) from error
+    for dotted, value in (overrides or {}).items():
+        set_dotted(table, dotted, value)
+
+    def place(key: str) -> tuple[str, int | None]:
+        flag = next((k for k in overrides or {} if f"{key}.".startswith(f"{k}.")), None)
+        return (path_or_name, toml_line(text, key)) if flag is None else (f"--{flag}", None)
+
+    return parse_config(table, place)
 
 
-def parse_config(table: Mapping[str, Any], where: str) -> RunConfig:
-    """Validates a table of plain values; `where` names it in messages."""
+def parse_config(
+    table: Mapping[str, Any], place: Callable[[str], tuple[str, int | None]]
+) -> RunConfig:
+    """Validates a table of plain values; `place` gives file and line of a dotted key."""
     try:
         return RunConfig.model_validate(dict(table))
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "(table)"
-        got = json.dumps(first.get("input"), default=str)[:80]
+        key = ".".join(str(part) for part in first["loc"])
+        where, line = place(key)
+        value = json.dumps(first.get("input"), default=str)[:80]
+        # A validator of a whole table says itself which of its values do not fit together.
+        together = first["type"] == "value_error" and isinstance(first.get("input"), dict)
         known = _known_keys(key) if first["type"] == "extra_forbidden" else first["msg"]
         raise InputError(
             where,
-            got=f"{key} = {got}",
-            expected=known,
-            next_step=f"correct or remove {key} (all keys: docs/configuration.md)",
+            line=line,
+            got="values that do not fit together" if together else f"{key} = {value}",
+            expected=known.removeprefix("Value error, "),
+            next_step=f"correct or remove {key or 'one of them'} (all keys: docs/configuration.md)",
         ) from error
 
 
@@ -267,7 +334,19 @@ def read_resolved(file: Path) -> RunConfig:
     Raises:
         InputError: the file is absent, damaged, or of another version.
     """
-    return parse_config(read_json(file, "the resolved configuration of a run"), str(file))
+    row = read_json(file, "the resolved configuration of a run")
+    found = parse_config(
+        row, lambda key: (str(file), json_line(read_text(file, "JSON"), key.split(".")))
+    )
+    absent = first_absent(found.model_dump(mode="json"), row)
+    if absent:
+        raise InputError(
+            str(file),
+            got=f"no {absent}",
+            expected="every key of a configuration, as a run writes it",
+            next_step="restore the file; for a run of another version, add the value it had then",
+        )
+    return found
 
 
 def _known_keys(key: str) -> str:
@@ -277,51 +356,16 @@ def _known_keys(key: str) -> str:
     return "one of the keys " + ", ".join(model.model_fields)
 
 
-def _read_table(path_or_name: str) -> dict[str, Any]:
+def _read(path_or_name: str) -> str:
     path = Path(path_or_name)
-    if path.suffix == ".toml" or path.is_file():
-        if not path.is_file():
-            raise InputError(
-                path_or_name, got="no such file", expected="a TOML file", next_step="check the path"
-            )
-        data = path.read_bytes()
-    elif path_or_name in config_names():
-        data = (resources.files("forethought") / "configs" / f"{path_or_name}.toml").read_bytes()
-    else:
-        raise InputError(
-            path_or_name,
-            got="neither a file nor a shipped configuration",
-            expected="a .toml path or one of " + ", ".join(config_names()),
-            next_step="see `forethought list configs`",
-        )
-    try:
-        return tomllib.loads(data.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(
-            path_or_name,
-            got=f"text that is not TOML ({error})",
-            expected="a TOML file in UTF-8",
-            next_step="mend the line that the message names",
-        ) from error
-
-
-def _set(table: dict[str, Any], dotted: str, text: str) -> None:
-    *parents, last = dotted.split(".")
-    for part in parents:
-        child = table.setdefault(part, {})
-        if not isinstance(child, dict):
-            raise InputError(
-                f"--{dotted}",
-                got=f"{part} is a value, not a table",
-                expected="a dotted key such as rl.group_size",
-                next_step="see docs/configuration.md",
-            )
-        table = child
-    table[last] = _value(text)
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"x = {text}")["x"]
-    except tomllib.TOMLDecodeError:
-        return text
+    if path_or_name in config_names() and not path.is_file():
+        packaged = resources.files("forethought") / "configs" / f"{path_or_name}.toml"
+        return packaged.read_text(encoding="utf-8")
+    if path.suffix == ".toml" or os.path.exists(path):
+        return read_text(path, "a TOML file")
+    raise InputError(
+        path_or_name,
+        got="neither a file nor a shipped configuration",
+        expected="a .toml path or one of " + ", ".join(config_names()),
+        next_step="see `forethought list configs`",
+    )

@@ -8,99 +8,119 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import os
 import sys
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from forethought.errors import InputError
+from forethought.files import open_input
 from forethought.types import JsonRow
 
-
-def _open_text(path: Path) -> IO[str]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
-    return path.open(encoding="utf-8")
+MAX_DIGITS = 300
+"""Of a whole number: a longer one is no float, and Python reads no integer of thousands."""
 
 
 def read_jsonl(path: str | Path) -> Iterator[tuple[int, JsonRow]]:
     """Yields `(line number from 1, object)` for each non-blank line; `-` reads standard input.
 
+    Numbers are finite and texts can be written again as UTF-8, so no later step meets others.
+
     Raises:
-        InputError: the file is absent or not UTF-8, or a line is not one JSON object.
+        InputError: the file cannot be read, or a line is not one JSON object.
     """
-    name = "<stdin>" if str(path) == "-" else str(path)
+    for number, line, name in _lines(path):
+        if line.strip():
+            yield number, _row(line, name, number)
+
+
+def read_log(path: str | Path) -> Iterator[tuple[int, JsonRow]]:
+    """The rows of a file that grows line by line; a torn last line, without its end, is left out.
+
+    Raises:
+        InputError: the file cannot be read, or another line is not one JSON object.
+    """
+    for number, line, name in _lines(path):
+        if not line.strip():
+            continue
+        try:
+            row = _row(line, name, number)
+        except InputError:
+            if line.endswith(b"\n"):
+                raise
+            return  # its writer was killed
+        yield number, row
+
+
+def _lines(path: str | Path) -> Iterator[tuple[int, bytes, str]]:
+    """Number, bytes and file of each line: bytes, so that a bad one is counted where it stands."""
     if str(path) == "-":
-        yield from _rows(sys.stdin, name)
+        for number, line in enumerate(getattr(sys.stdin, "buffer", sys.stdin), start=1):
+            yield number, line if isinstance(line, bytes) else line.encode("utf-8"), "<stdin>"
         return
-    file = Path(path)
-    if not file.is_file():
-        raise InputError(
-            name, got="no such file", expected="a JSON lines file", next_step="check the path"
-        )
-    with _open_text(file) as stream:
-        yield from _rows(stream, name)
+    name, number = str(path), 0
+    with open_input(path, "a JSON lines file") as stream:
+        packed = name.endswith(".gz")
+        lines: Iterable[bytes] = gzip.GzipFile(fileobj=stream) if packed else stream
+        try:
+            for number, line in enumerate(lines, start=1):
+                yield number, line, name
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(
+                name,
+                line=number + 1,
+                got=f"bytes that cannot be read ({error})",
+                expected="a JSON lines file, whole",
+                next_step="make or download the file again",
+            ) from error
 
 
-def _rows(stream: IO[str], name: str) -> Iterator[tuple[int, JsonRow]]:
-    number = 0
+def _row(line: bytes, name: str, number: int) -> JsonRow:
     try:
-        for number, line in enumerate(stream, start=1):
-            if line.strip():
-                yield number, _row(line, name, number)
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
-        raise InputError(
-            name,
-            line=number + 1,
-            got=f"bytes that cannot be read ({error})",
-            expected="UTF-8 text, one JSON object a line",
-            next_step="re-encode or download the file again",
-        ) from error
-
-
-def _row(line: str, name: str, number: int) -> JsonRow:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
+        row = parse_json(line)
+    except (ValueError, RecursionError) as error:
+        start = line.strip()[:60].decode("utf-8", "replace")
         raise InputError(
             name,
             line=number,
-            got=f"{line.strip()[:60]!r} ({error.msg} at column {error.colno})",
-            expected="one JSON object a line",
+            got=f"{start!r} ({_why(error)[1]})",
+            expected="one JSON object a line, in UTF-8",
             next_step="mend or remove this line",
         ) from error
     if not isinstance(row, dict):
         raise InputError(
             name,
             line=number,
-            got=f"a JSON {type(row).__name__}",
+            got=_kind(row),
             expected="a JSON object",
             next_step="wrap the value in an object with named fields",
         )
     return row
 
 
-def read_json(path: Path, what: str = "a JSON document") -> JsonRow:
+def read_json(path: str | Path, what: str = "a JSON document", *, finite: bool = True) -> JsonRow:
     """The object in a file.
 
     Args:
         path: the file.
         what: what it should hold, for the message.
+        finite: refuse NaN and numbers too large for a float, which others' files may hold.
 
     Raises:
-        InputError: the file is absent, not JSON, or holds no object.
+        InputError: the file cannot be read, is not JSON, or holds no object.
     """
-    if not path.is_file():
-        raise InputError(str(path), got="no such file", expected=what, next_step="check the path")
-    line, got = 1, ""
+    with open_input(path, what) as stream:
+        data = stream.read()
+    line = 1
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        got = f"a JSON {type(value).__name__}"
-    except json.JSONDecodeError as error:
-        value, line, got = None, error.lineno, f"text that is not JSON ({error.msg})"
-    except UnicodeDecodeError as error:
-        value, got = None, f"bytes that are not UTF-8 ({error.reason})"
+        value = parse_json(data) if finite else json.loads(data.decode("utf-8"))
+        got = _kind(value)
+    except (ValueError, RecursionError) as error:
+        value, (line, why) = None, _why(error)
+        got = f"text that is not JSON ({why})"
     if not isinstance(value, dict):
         raise InputError(
             str(path),
@@ -110,6 +130,54 @@ def read_json(path: Path, what: str = "a JSON document") -> JsonRow:
             next_step="restore the file, or make it anew with the command that wrote it",
         )
     return value
+
+
+def parse_json(data: bytes) -> Any:
+    """The value of a JSON text: no NaN, no number too large for a float, no half surrogate pair.
+
+    Raises:
+        ValueError: it is not such a text, or not UTF-8.
+        RecursionError: it is nested too deeply.
+    """
+    text = data.decode("utf-8")
+    value = json.loads(
+        text, parse_int=_whole_number, parse_float=_number, parse_constant=_no_number
+    )
+    if "\\ud" in text or "\\uD" in text:
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError("a text with half a surrogate pair, which is no character") from error
+    return value
+
+
+def _whole_number(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(text.lstrip('-'))} digits")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _no_number(text[:40])
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text}, which is no finite number")
+
+
+def _why(error: Exception) -> tuple[int, str]:
+    """The line of a JSON text in which it goes wrong, and how."""
+    if isinstance(error, json.JSONDecodeError):
+        return error.lineno, f"{error.msg} at column {error.colno}"
+    if isinstance(error, UnicodeDecodeError):
+        byte = error.object[error.start]
+        return error.object[: error.start].count(b"\n") + 1, f"byte {byte:#04x} is no UTF-8"
+    return 1, "nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else f"a JSON {type(value).__name__}"
 
 
 def need(
@@ -137,6 +205,16 @@ def need(
             next_step="correct the value",
         )
     return value
+
+
+def no_rows(path: str | Path, row: str) -> InputError:
+    """What a reader answers to a file without a row."""
+    return InputError(
+        str(path),
+        got="no rows",
+        expected=f"at least one {row}",
+        next_step="check the file, or make it anew with the command that wrote it",
+    )
 
 
 def _kinds(kind: type | tuple[type, ...]) -> tuple[type, ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
 import os
 import platform
 import resource
@@ -18,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from forethought.jsonl import dumps, need, read_jsonl, write_text_atomic
+from forethought.jsonl import dumps, need, no_rows, read_jsonl, read_log, write_text_atomic
 from forethought.runlog_rows import (
     EPISODE_SCHEMA,
     STEP_SCHEMA,
@@ -119,27 +118,29 @@ class MetricsLog:
             stream.write(dumps(row) + "\n")
 
     def truncate_after(self, step: int) -> None:
-        """Drops the lines behind `step`, a torn last line included: they will be written again."""
+        """Drops the lines behind `step`, a torn last line included: they will be written again.
+
+        Raises:
+            InputError: a line is no row of a log.
+        """
         if not self._path.is_file():
             return
-        kept: list[str] = []
-        for line in self._path.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                break
-            if row["step"] <= step:
-                kept.append(line + "\n")
+        rows = read_log(self._path) if step else ()
+        steps = [(need(row, "step", int, str(self._path), n), row) for n, row in rows]
+        kept = [dumps(row) + "\n" for number, row in steps if number <= step]
         write_text_atomic(self._path, "".join(kept))
 
 
 def read_episodes(path: str | Path) -> list[Episode]:
-    """All episodes of a file.
+    """All episodes of a file, at least one.
 
     Raises:
-        InputError: the file is absent, or a line is no episode.
+        InputError: the file is absent or empty, or a line is no episode.
     """
-    return [episode_from_row(row, str(path), line) for line, row in read_jsonl(path)]
+    episodes = [episode_from_row(row, str(path), line) for line, row in read_jsonl(path)]
+    if not episodes:
+        raise no_rows(path, "episode")
+    return episodes
 
 
 def read_steps(path: str | Path) -> list[StepRecord]:
@@ -212,7 +213,9 @@ def capture_env(
 
 def command_line(words: Sequence[str]) -> str:
     """A command as a user types it, whatever path the program was started from."""
-    return shlex.join(["forethought", *words])
+    # Where the locale is not UTF-8, Python keeps the bytes of arguments as half surrogates.
+    line = shlex.join(["forethought", *words])
+    return line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _version(name: str) -> str | None:

@@ -118,9 +118,9 @@ def episode_from_row(row: JsonRow, where: str, line: int) -> Episode:
     stop = need(row, "stop_reason", str, where, line)
     if stop not in list(StopReason):
         raise _misfit(where, line, f"stop_reason = {stop!r}", " | ".join(StopReason))
-    if success not in (0, 1, None):
-        raise _misfit(where, line, f"success = {success!r}", "0, 1 or null")
     error = _maybe(row, "error", dict, where, line)
+    if success not in (0, 1, None) or (success is None and error is None):
+        raise _misfit(where, line, f"success = {success!r}", "0, 1, or null beside an error")
     turns = need(row, "turns", list, where, line)
     choice = _maybe(row, "choice", dict, where, line)
     return Episode(
@@ -133,15 +133,15 @@ def episode_from_row(row: JsonRow, where: str, line: int) -> Episode:
         answer=_maybe(row, "answer", str, where, line),
         success=success,
         reward=float(need(row, "reward", NUMBER, where, line)),
-        judge=str(row.get("judge", "")),
+        judge=_maybe(row, "judge", str, where, line) or "",
         stop_reason=StopReason(stop),
         error=None if error is None else _error(error, where, line),
         turns=tuple(_turn(turn, where, line) for turn in turns),
         world_seed=_maybe(row, "world_seed", int, where, line),
-        tokens_prompt=need(tokens, "prompt", int, where, line),
-        tokens_sampled=need(tokens, "sampled", int, where, line),
-        tokens_observation=need(tokens, "observation", int, where, line),
-        wall_s=float(row.get("wall_s") or 0.0),
+        tokens_prompt=_count(tokens, "prompt", where, line),
+        tokens_sampled=_count(tokens, "sampled", where, line),
+        tokens_observation=_count(tokens, "observation", where, line),
+        wall_s=float(_maybe(row, "wall_s", NUMBER, where, line) or 0.0),
         choice=None if choice is None else _choice(choice, where, line),
     )
 
@@ -169,15 +169,15 @@ def _turn(row: Any, where: str, line: int) -> EpisodeTurn:
         foresight=None if block is None else block_of_row(block, where, line),
         action=None if action is None else _action(action, where, line),
         observation=need(row, "observation", str, where, line),
-        tool_error=bool(row.get("tool_error", False)),
-        q_expected=_maybe(row, "q_expected", NUMBER, where, line),
-        q_levels=None if levels is None else tuple(float(p) for p in levels),
-        oracle_p=_maybe(row, "oracle_p", NUMBER, where, line),
+        tool_error=_maybe(row, "tool_error", bool, where, line) or False,
+        q_expected=_share(row, "q_expected", where, line),
+        q_levels=None if levels is None else _numbers(levels, "q_levels", where, line),
+        oracle_p=_share(row, "oracle_p", where, line),
         copied=_maybe(row, "copied", bool, where, line),
         keywords_novel=_texts(row, "keywords_novel", where, line, optional=True),
         keywords_hit=_texts(row, "keywords_hit", where, line, optional=True),
         contrast=_maybe(row, "contrast", NUMBER, where, line),
-        sampled_tokens=int(row.get("sampled_tokens", 0)),
+        sampled_tokens=_count(row, "sampled_tokens", where, line) if "sampled_tokens" in row else 0,
         problems=_texts(row, "problems", where, line, optional=True),
     )
 
@@ -194,15 +194,13 @@ def block_of_row(row: Mapping[str, Any], where: str, line: int) -> Foresight:
     Raises:
         InputError: a field is absent or does not fit.
     """
-    q = _maybe(row, "q", NUMBER, where, line)
-    if q is not None and not 0 <= q <= 1:
-        raise _misfit(where, line, f"q = {q}", "a number in [0, 1] or null")
+    q = _share(row, "q", where, line)
     return Foresight(
         roadmap=need(row, "roadmap", str, where, line),
         keywords=_texts(row, "keywords", where, line),
         analysis=need(row, "analysis", str, where, line),
         q=None if q is None else float(q),
-        q_text=str(row.get("q_text") or ""),
+        q_text=_maybe(row, "q_text", str, where, line) or "",
     )
 
 
@@ -256,6 +254,27 @@ def step_from_row(row: JsonRow, where: str, line: int) -> StepRecord:
 def _maybe(row: Mapping[str, Any], key: str, kind: Any, where: str, line: int) -> Any:
     """The value of a field that may be null or absent."""
     return None if row.get(key) is None else need(row, key, kind, where, line)
+
+
+def _share(row: Mapping[str, Any], key: str, where: str, line: int) -> float | None:
+    """A number in [0, 1]; null or absent: none."""
+    value = _maybe(row, key, NUMBER, where, line)
+    if value is not None and not 0 <= value <= 1:
+        raise _misfit(where, line, f"{key} = {value}", "a number in [0, 1] or null")
+    return value if value is None else float(value)
+
+
+def _count(row: Mapping[str, Any], key: str, where: str, line: int) -> int:
+    value: int = need(row, key, int, where, line)
+    if value < 0:
+        raise _misfit(where, line, f"{key} = {value}", "a whole number from 0 on")
+    return value
+
+
+def _numbers(values: list[Any], key: str, where: str, line: int) -> tuple[float, ...]:
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+        raise _misfit(where, line, f"{key} = {values!r:.60}", f'"{key}" as a list of numbers')
+    return tuple(float(value) for value in values)
 
 
 def _texts(

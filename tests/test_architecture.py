@@ -23,9 +23,19 @@ NAMES = [str(path.relative_to(ROOT)) for path in SOURCES]
 
 # A module may import modules of its own layer and of earlier ones.
 LAYERS = (
-    ("types", "errors", "jsonl"),
+    ("types", "errors", "files", "keys", "jsonl"),
     ("foresight", "rewards", "algos", "stats"),
-    ("runlog", "runlog_rows", "progress", "config", "data", "tools", "judges", "worlds"),
+    (
+        "runlog",
+        "runlog_rows",
+        "runfiles",
+        "progress",
+        "config",
+        "data",
+        "tools",
+        "judges",
+        "worlds",
+    ),
     ("envs", "rollout", "training", "hindsight"),
     ("domains", "evals"),
     ("stages",),
@@ -33,10 +43,21 @@ LAYERS = (
     ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-REPORT_READS = {"types", "errors", "jsonl", "stats", "runlog", "runlog_rows", "report"}
+REPORT_READS = {*LAYERS[0], "stats", "runlog", "runlog_rows", "runfiles", "report"}
 REPORT_READERS = {"forethought.stages.pipeline"}  # keeps the page of a running run up to date
 NEVER = (("envs.base", "rollout"), ("rollout.modes", "hindsight"), ("rollout", "hindsight"))
-PURE = ("types", "errors", "jsonl", "foresight", "rewards", "algos", "stats", "worlds")
+PURE = (
+    "types",
+    "errors",
+    "files",
+    "keys",
+    "jsonl",
+    "foresight",
+    "rewards",
+    "algos",
+    "stats",
+    "worlds",
+)
 ENGINES = {"trl", "vllm", "verl", "accelerate", "peft", "datasets"}
 # Split so that this file does not hold what it forbids.
 FORBIDDEN = (

@@ -46,6 +46,27 @@ def test_a_bad_finding_is_exit_code_1_and_shown(
     ]
 
 
+@pytest.mark.parametrize("words", [["check"], ["check", "demo/atlas"]])
+@pytest.mark.parametrize("device", ["bogus", "cuda:99", "cpu:x", "meta"])
+def test_a_device_that_is_not_here_is_found(
+    words: list[str],
+    device: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("FORETHOUGHT_DEVICE", device)
+    assert main(words) == 1
+    assert device in next(x for x in capsys.readouterr().out.splitlines() if "BAD" in x)
+
+
+def test_a_model_that_was_not_fetched_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORETHOUGHT_HOME", str(tmp_path))
+    assert main(["check", "maths/gsm8k-smollm2"]) == 1
+    assert "forethought fetch smollm2-135m-instruct" in capsys.readouterr().out
+
+
 def test_the_brief_line_names_python_torch_threads_and_sandbox(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -69,6 +90,8 @@ def test_a_shipped_configuration_is_fine_with_its_overrides(
         (["no/such"], "list configs"),
         (["demo/atlas", "--rl.group_size", "1"], "group_size must be >= 2"),
         (["demo/atlas", "--rl.nonsense", "1"], "nonsense"),
+        (["demo/atlas", "--model.name", "/nonexistent"], "/nonexistent: got no such folder"),
+        (["demo/atlas", "--model.name", "./x"], "no such folder"),
         (["env"], "list envs"),
         (["env", "nope"], "'nope'"),
         (["env", "json:nope"], "json:nope"),

@@ -176,6 +176,58 @@ def test_errors_become_messages_and_exit_codes(
     assert str(error) in shown
 
 
+@pytest.mark.parametrize("more", [[], ["--resume"]])
+def test_an_interrupt_of_a_verb_that_resumes_says_how_to_go_on(
+    more: list[str], fake_verb: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(args: argparse.Namespace) -> int:
+        raise KeyboardInterrupt
+
+    declare = fake_verb.add_arguments
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        declare(parser)
+        parser.add_argument("--resume", action="store_true")
+
+    fake_verb.run, fake_verb.add_arguments = fail, add_arguments
+    words = ["run", "my config.toml", "--out", "a b", "--rl.updates", "3", *more]
+    assert main(words) == 130
+    said = capsys.readouterr().err
+    command = "forethought run 'my config.toml' --out 'a b' --rl.updates 3 --resume"
+    assert said.count("--resume") == 1 and f"Next: {command}\n" in said and "saved" in said
+
+
+LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def test_no_locale_ends_in_a_traceback(tmp_path: Path) -> None:
+    said = "caf\u00e9 \u2192 \U0001f600"
+    row = {"id": "1", "text": f"<think>{said}</think><search>q</search>"}
+    text = json.dumps(row, ensure_ascii=False) + "\n"
+    (tmp_path / "caf\u00e9.jsonl").write_text(text, encoding="utf-8")
+    (tmp_path / "bad.jsonl").write_text('{"id": "caf\u00e9"', encoding="utf-8")
+    environment = {**os.environ, **LOCALE, "PYTHONPATH": str(ROOT)}
+    for words, given, code in (
+        (["parse"], text, 0),
+        (["parse", str(tmp_path / "caf\u00e9.jsonl")], "", 0),
+        (["parse", str(tmp_path / "bad.jsonl")], "", 2),
+        (["parse", str(tmp_path / "\u00e9")], "", 2),
+        (["play", "atlas"], "search caf\u00e9\nanswer caf\u00e9\n", 0),
+        (["parse", str(tmp_path / "\u00e9"), "--\u00e9"], "", 2),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "forethought", *words],
+            input=given.encode(),
+            env=environment,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr.decode()
+        assert b"Traceback" not in done.stderr
+        if words[0] == "parse" and code == 0:
+            assert json.loads(done.stdout.decode("utf-8"))["think"] == said
+
+
 def test_debug_keeps_the_traceback(
     fake_verb: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,12 @@ def test_a_step_record_survives_the_trip_through_json() -> None:
         ({"answers": [1]}, "answers"),
         ({"task_id": None}, "task_id"),
         ({"reward": "much"}, "reward"),
+        ({"wall_s": "x"}, "wall_s"),
+        ({"wall_s": [1]}, "wall_s"),
+        ({"judge": 3}, "judge"),
+        ({"success": None}, "success"),
+        ({"choice": {"chosen": 0.5, "mean": "x", "best": 1}}, "mean"),
+        ({"tokens": {"prompt": -1, "sampled": 1, "observation": 1}}, "prompt"),
     ],
 )
 def test_a_malformed_episode_is_named_by_file_line_and_field(
@@ -80,6 +86,37 @@ def test_a_malformed_episode_is_named_by_file_line_and_field(
 ) -> None:
     with pytest.raises(InputError, match=rf"episodes\.jsonl:7: .*{named}"):
         episode_from_row({**ROW, **change}, "episodes.jsonl", 7)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"q_levels": [None]}, "q_levels"),
+        ({"q_levels": ["a"]}, "q_levels"),
+        ({"q_levels": [True]}, "q_levels"),
+        ({"q_levels": "x"}, "q_levels"),
+        ({"sampled_tokens": None}, "sampled_tokens"),
+        ({"sampled_tokens": "x"}, "sampled_tokens"),
+        ({"sampled_tokens": -1}, "sampled_tokens"),
+        ({"tool_error": "no"}, "tool_error"),
+        ({"q_expected": 2}, "q_expected"),
+        ({"oracle_p": -0.5}, "oracle_p"),
+        ({"foresight": {"roadmap": "r", "keywords": [], "analysis": "a", "q_text": 5}}, "q_text"),
+        ({"action": {"kind": "search"}}, "text"),
+    ],
+)
+def test_a_malformed_turn_is_named_by_file_line_and_field(
+    change: dict[str, object], named: str
+) -> None:
+    row = {**ROW, "turns": [ROW["turns"][0], {**ROW["turns"][1], **change}]}
+    with pytest.raises(InputError, match=rf"episodes\.jsonl:7: .*{named}"):
+        episode_from_row(row, "episodes.jsonl", 7)
+
+
+def test_an_evaluation_without_episodes_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "episodes.jsonl").write_text("\n")
+    with pytest.raises(InputError, match="no rows"):
+        read_episodes(tmp_path / "episodes.jsonl")
 
 
 def test_a_q_outside_the_unit_interval_is_refused() -> None:
@@ -103,6 +140,17 @@ def test_metrics_behind_a_checkpoint_and_a_torn_line_are_dropped(tmp_path: Path)
     log.truncate_after(2)
     rows = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2]
+
+
+@pytest.mark.parametrize("line", [b"{}", b"[1]", b'{"step": "x"}', b"\xff\xfe", b'{"step": 1'])
+def test_a_metrics_file_that_is_no_log_is_named_and_left_as_it_is(
+    tmp_path: Path, line: bytes
+) -> None:
+    file = tmp_path / "m.jsonl"
+    file.write_bytes(b'{"step":1}\n' + line + b'\n{"step":3}\n')
+    with pytest.raises(InputError, match=r"m\.jsonl:2: "):
+        MetricsLog(file).truncate_after(2)
+    assert file.read_bytes().startswith(b'{"step":1}\n' + line)
 
 
 def test_a_metric_that_is_not_finite_is_null_in_the_log(tmp_path: Path) -> None:

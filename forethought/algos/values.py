@@ -41,12 +41,22 @@ class ValueFit:
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> ValueFit:
-        """The fit that `dataclasses.asdict` wrote, after a trip through JSON."""
+        """The fit that `dataclasses.asdict` wrote, after a trip through JSON.
+
+        Raises:
+            ValueError: it is another row.
+        """
+        parts: list[Any] = [row.get(name) for name in ("alpha", "beta", "gamma", "counts")]
+        for part in parts:
+            numbers = isinstance(part, list) and len(part) == NUM_BUCKETS
+            if not numbers or not all(isinstance(x, int | float) for x in part):
+                raise ValueError(f"{part!r:.40} instead of {NUM_BUCKETS} numbers")
+        alpha, beta, gamma, counts = parts
         return cls(
-            alpha=tuple(float(x) for x in row["alpha"]),
-            beta=tuple(float(x) for x in row["beta"]),
-            gamma=tuple(float(x) for x in row["gamma"]),
-            counts=tuple(int(x) for x in row["counts"]),
+            alpha=tuple(map(float, alpha)),
+            beta=tuple(map(float, beta)),
+            gamma=tuple(map(float, gamma)),
+            counts=tuple(map(int, counts)),
         )
 
     def value(self, step: int, q: float, m: float) -> float:

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib import metadata, util
 
-from forethought.errors import InputError
+from forethought.errors import ForethoughtError, InputError
 
 HELP = "A doctor for this machine; or check a configuration, an environment, the sandbox."
 OVERRIDES = True
@@ -118,12 +118,15 @@ def _package(name: str, *, needed: bool) -> Finding:
 def _torch() -> Finding:
     import torch
 
-    device = os.environ.get("FORETHOUGHT_DEVICE") or (
-        "cuda" if torch.cuda.is_available() else "cpu"
-    )
+    from forethought.training.policy import choose_device
+
+    try:
+        device = str(choose_device())
+    except ForethoughtError as error:
+        return Finding(what="device", ok=False, text=str(error))
     threads = torch.get_num_threads()
     return Finding(
-        what="device", ok=None, text=f"{device}, {threads} threads, {os.cpu_count()} cores"
+        what="device", ok=True, text=f"{device}, {threads} threads, {os.cpu_count()} cores"
     )
 
 
@@ -166,14 +169,33 @@ def _configs() -> Finding:
 
 
 def check_config(path_or_name: str, overrides: dict[str, str]) -> list[Finding]:
-    """Reads a configuration as `run` would; a mistake in it is an `InputError`."""
+    """Reads a configuration as `run` would, and looks for its model and device.
+
+    Raises:
+        InputError: a value that cannot be used, or a model's folder that is not one.
+    """
     from forethought.config import load_config
 
     config = load_config(path_or_name, overrides)
     findings = [Finding(what=path_or_name, ok=True, text=f"a run named {config.name}")]
+    findings += [_model(config.model.name), _torch()]
     for key, value in config.model_dump().items():
         findings.append(Finding(what=key, ok=None, text=json.dumps(value, default=str)))
     return findings
+
+
+def _model(name: str) -> Finding:
+    """Whether a run would find its model."""
+    from forethought.data.models import MODELS, is_fetched, locate_model, resolve_model
+
+    if name == "tiny":
+        return Finding(what="model", ok=True, text="tiny, trained from scratch")
+    if name in MODELS and not is_fetched(name):
+        return Finding(what="model", ok=False, text=f"not here: `forethought fetch {name}`")
+    where, _ = locate_model(resolve_model(name))
+    local = os.path.isdir(where)
+    text = where if local else f"{where}, asked for at the hub when the run starts"
+    return Finding(what="model", ok=True if local else None, text=text)
 
 
 def check_sandbox() -> list[Finding]:

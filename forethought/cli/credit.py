@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 
 from forethought.algos.credit import ABLATIONS, CreditConfig, DocumentFrequency, credit_episodes
+from forethought.cli._args import finite
 from forethought.jsonl import dumps, need, read_jsonl
 from forethought.runlog import episode_from_row
 from forethought.types import JsonRow, TurnCredit
@@ -27,10 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--profile", default="causal", choices=["paper", "paper-mean", "causal", "grpo"]
     )
     parser.add_argument(
-        "--omega", type=float, default=defaults.omega, help="paper: weight of A_S (%(default)s)"
+        "--omega", type=finite, default=defaults.omega, help="paper: weight of A_S (%(default)s)"
     )
-    parser.add_argument("--c-g", type=float, default=defaults.c_g, help="causal: grounding bonus")
-    parser.add_argument("--c-q", type=float, default=defaults.c_q, help="causal: confidence score")
+    parser.add_argument("--c-g", type=finite, default=defaults.c_g, help="causal: grounding bonus")
+    parser.add_argument("--c-q", type=finite, default=defaults.c_q, help="causal: confidence score")
     parser.add_argument("--corpus", help="corpus.jsonl, for the IDF weights of --ablate idf")
     parser.add_argument("--matcher", default="fraction", choices=["fraction", "all", "any"])
     parser.add_argument("--future", default="observations", choices=["observations", "all"])

@@ -12,7 +12,7 @@ OVERRIDES = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("--world", choices=["atlas"], default="atlas", help="which synthetic world")
-    parser.add_argument("--seed", type=int, help="seed of law, data, noise (default: the config's)")
+    parser.add_argument("--seed", help="seed of law, data, noise (default: the config's)")
     parser.add_argument("--fast", action="store_true", help="a smoke: small enough to mean nothing")
     parser.add_argument(
         "--controls", choices=["none", "one", "all"], default="one", help="arms beside the full one"
@@ -32,12 +32,12 @@ def run(args: argparse.Namespace) -> int:
 
     overrides = dict(args.overrides)
     if args.seed is not None:
-        overrides["seed"] = str(args.seed)
+        overrides["seed"] = args.seed
     if args.controls == "none":
         overrides["control.arms"] = "[]"
     name = f"demo/{args.world}{'-fast' if args.fast else ''}"
     config = load_config(name, overrides)
-    out = args.out or f"runs/{name.replace('/', '-')}-{config.seed}"
+    out = args.out if args.out is not None else f"runs/{name.replace('/', '-')}-{config.seed}"
     resume = args.resume or holds_run(out, config)
     summary = run_pipeline(config, out, resume=resume, command=command_line(sys.argv[1:]))
     print_summary(out, summary, as_json=args.json)

@@ -17,12 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints each differing key as `key: A -> B`."""
-    from forethought.jsonl import read_json
     from forethought.report.tables import evaluations
+    from forethought.runfiles import read_head
 
     left, right = Path(args.a), Path(args.b)
     lines = differences(
-        read_json(left / "resolved.json"), read_json(right / "resolved.json"), "config"
+        read_head(left / "resolved.json"), read_head(right / "resolved.json"), "config"
     )
     mine, theirs = dict(evaluations(left)), dict(evaluations(right))
     for name in sorted({*mine, *theirs}):

@@ -10,6 +10,7 @@ messages to standard error; exit codes are those of `forethought.errors`.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -18,7 +19,8 @@ from importlib import import_module
 from types import ModuleType
 
 from forethought import __version__
-from forethought.errors import ForethoughtError, InputError
+from forethought.errors import ForethoughtError, InputError, Interrupted
+from forethought.runlog import command_line
 
 GROUPS: dict[str, dict[str, str]] = {
     "the method": {
@@ -58,6 +60,7 @@ _OVERRIDE = re.compile(r"--([A-Za-z_]\w*(?:\.\w+)+)(?:=(.*))?", re.DOTALL)
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _speak_utf8()
     try:
         code = _guarded(words)
         sys.stdout.flush()
@@ -129,16 +132,25 @@ def _call(verb: str, words: list[str]) -> int:
     )
     module.add_arguments(parser)
     if not getattr(module, "OVERRIDES", False):
-        return _run(module, parser.parse_args(words), verb)
+        return _run(module, parser.parse_args(words), verb, words)
     rest, overrides = split_overrides(words)
     args = parser.parse_args(rest)
     args.overrides = overrides
-    return _run(module, args, verb)
+    return _run(module, args, verb, words)
 
 
-def _run(module: ModuleType, args: argparse.Namespace, verb: str) -> int:
+def _run(module: ModuleType, args: argparse.Namespace, verb: str, words: list[str]) -> int:
     args.verb = verb
-    code = module.run(args)
+    try:
+        code = module.run(args)
+    except KeyboardInterrupt as stop:
+        if not hasattr(args, "resume"):
+            raise
+        again = command_line([verb, *words, *([] if args.resume else ["--resume"])])
+        raise Interrupted(
+            "interrupted; what it did is saved up to the last finished stage or checkpoint. "
+            f"Next: {again}"
+        ) from stop
     assert isinstance(code, int), f"{module.__name__}.run returned {code!r}, not an exit code"
     return code
 
@@ -167,11 +179,22 @@ def verb_table() -> str:
     return "\n".join(lines[1:])
 
 
+def _speak_utf8() -> None:
+    """Files are UTF-8 in any locale, and so is what is read and printed."""
+    for stream, errors in (
+        (sys.stdin, "replace"),
+        (sys.stdout, "backslashreplace"),
+        (sys.stderr, "backslashreplace"),
+    ):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+            stream.reconfigure(encoding="utf-8", errors=errors)
+
+
 def _apply_environment() -> None:
     """Hands FORETHOUGHT_THREADS and FORETHOUGHT_OFFLINE to the libraries that read their own."""
     threads = os.environ.get("FORETHOUGHT_THREADS", "")
     if threads:
-        if not threads.isdecimal() or int(threads) < 1:
+        if not re.fullmatch("0*[1-9][0-9]{0,3}", threads):
             raise InputError(
                 "FORETHOUGHT_THREADS",
                 got=repr(threads),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
+
+from forethought.cli._args import natural, not_negative, positive, seeds
 
 HELP = "evaluate a model, a stage of a run, or a scripted policy"
 OVERRIDES = True
@@ -19,15 +20,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a Hugging Face folder or name, RUN/STAGE, or a scripted policy "
         "(wanderer, reactive, first-link, link-wise, planner)",
     )
-    parser.add_argument("--tasks", help="tasks.jsonl instead of the configured source")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--tasks", help="tasks.jsonl instead of the configured source")
     parser.add_argument("--corpus", help="corpus.jsonl that the tasks are searched in")
     parser.add_argument("--split", choices=["val", "test"], help="default: the config's")
-    parser.add_argument("--worlds", metavar="A:B", help="world seeds A to B-1 instead of a split")
-    parser.add_argument("--num", type=int, help="number of tasks (default: the config's)")
-    parser.add_argument("--samples", type=int, default=1, help="rollouts a task (default 1)")
+    source.add_argument(
+        "--worlds", type=seeds, metavar="A:B", help="world seeds A to B-1 instead of a split"
+    )
+    parser.add_argument("--num", type=positive, help="number of tasks (default: the config's)")
+    parser.add_argument("--samples", type=positive, default=1, help="rollouts a task (default 1)")
     parser.add_argument("--mode", default="", help="faithful, plain or imagine-K")
-    parser.add_argument("--temperature", type=float, help="default: the config's; 0 = greedy")
-    parser.add_argument("--seed", type=int, help="seed of the sampling noise (default: the run's)")
+    parser.add_argument(
+        "--temperature", type=not_negative, help="default: the config's; 0 = greedy"
+    )
+    parser.add_argument(
+        "--seed", type=natural, help="seed of the sampling noise (default: the run's)"
+    )
     parser.add_argument("--out", required=True, help="folder for episodes.jsonl and summary.json")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
@@ -36,8 +44,10 @@ def run(args: argparse.Namespace) -> int:
     """Evaluates and prints the headline figures."""
     from forethought.config import load_config
     from forethought.evals.command import EvalRequest, evaluate
+    from forethought.files import make_folder
     from forethought.report.tables import print_summary
 
+    config = load_config(args.config, args.overrides)
     request = EvalRequest(
         model=args.model,
         tasks=args.tasks,
@@ -49,9 +59,9 @@ def run(args: argparse.Namespace) -> int:
         mode=args.mode,
         temperature=args.temperature,
         seed=args.seed,
-        out=Path(args.out),
+        out=make_folder(args.out, "--out"),
     )
-    summary = evaluate(load_config(args.config, args.overrides), request)
+    summary = evaluate(config, request)
     if args.json:
         print(json.dumps(summary))
     else:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
+from forethought.cli._args import finite
 from forethought.cli.grade import answers_of
 from forethought.errors import InputError
+from forethought.files import read_text
 from forethought.hindsight.leaks import check
 from forethought.jsonl import dumps, need, read_jsonl
-from forethought.types import Foresight
+from forethought.runlog_rows import block_of_row
 
 HELP = "Filter blocks that name, copy or speak of a future they should not have seen."
 
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-gain",
-        type=float,
+        type=finite,
         default=1.0,
         help="nats that a block may add to the answer's log-probability (default: 1)",
     )
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         state = need(row, "state", str, where, line)
         future = _texts(need(row, "future", list, where, line), "future", where, line)
         answers = answers_of(row, where, line)
-        block = block_of(need(row, "block", dict, where, line), where, line)
+        block = block_of_row(need(row, "block", dict, where, line), where, line)
         reasons = check(state, future, answers, block, entities=names).reasons
         printed: dict[str, Any] = {"id": name}
         if score is not None:
@@ -60,22 +61,6 @@ def run(args: argparse.Namespace) -> int:
         printed = {"id": name, "accepted": not reasons, "reasons": list(reasons)} | printed
         print(dumps(printed))
     return 0
-
-
-def block_of(row: Mapping[str, Any], where: str, line: int) -> Foresight:
-    """The block in a row; its number may be absent or null.
-
-    Raises:
-        InputError: a field is absent or of another type.
-    """
-    q = need(row, "q", (float, int, type(None)), where, line) if "q" in row else None
-    return Foresight(
-        roadmap=need(row, "roadmap", str, where, line),
-        keywords=tuple(_texts(need(row, "keywords", list, where, line), "keywords", where, line)),
-        analysis=need(row, "analysis", str, where, line),
-        q=None if q is None else float(q),
-        q_text=str(row.get("q_text", "")),
-    )
 
 
 def _texts(values: list[Any], field: str, where: str, line: int) -> list[str]:
@@ -91,15 +76,7 @@ def _texts(values: list[Any], field: str, where: str, line: int) -> list[str]:
 
 
 def _names(path: str) -> list[str]:
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            path,
-            got=str(error),
-            expected="a text file, one name a line",
-            next_step="check the path",
-        ) from error
+    lines = read_text(path, "a text file, one name a line").splitlines()
     return [line.strip() for line in lines if line.strip()]
 
 

@@ -14,12 +14,12 @@ __all__ = ["HELP", "OVERRIDES", "add_arguments", "run"]
 
 def run(args: argparse.Namespace) -> int:
     """Runs the stage and evaluates the model that it leaves."""
-    from forethought.hindsight.records import read_labelled
     from forethought.stages import midtrain
     from forethought.stages.evaluate import evaluate_stage
+    from forethought.stages.prepare import read_prepared
 
     context, policy = open_stage(args, "midtrain")
-    items = read_labelled(context.stage_dir("prepare") / "trajectories.jsonl")
+    items = read_prepared(context)
     midtrain.run(context, items, policy)
     evaluate_stage(context, policy, "midtrain")
     return 0

@@ -6,6 +6,8 @@ import argparse
 import sys
 from typing import Any
 
+from forethought.cli._args import natural
+
 HELP = "play an environment by hand, or watch a model play it"
 CONFIGS = {"atlas": "demo/atlas", "gsm8k": "maths/gsm8k-smollm2"}
 
@@ -14,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("env", choices=sorted(CONFIGS), help="which task source")
     parser.add_argument("--model", help="RUN/STAGE or a folder; without it you are the policy")
-    parser.add_argument("--seed", type=int, default=0, help="which task of the split (default 0)")
+    parser.add_argument(
+        "--seed", type=natural, default=0, help="which task of the split (default 0)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

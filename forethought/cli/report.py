@@ -23,9 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints the tables, or the figures that drifted."""
     from forethought.errors import InputError
-    from forethought.jsonl import read_json
     from forethought.report.page import build_page
-    from forethought.report.tables import drifted, print_run, print_summary
+    from forethought.report.tables import PRINTERS, drifted, print_run
+    from forethought.runfiles import read_any_summary
 
     if not args.paths and not args.check:
         raise InputError(
@@ -42,12 +42,13 @@ def run(args: argparse.Namespace) -> int:
         is_run = (path / "resolved.json").is_file()
         runs += [path] if is_run else []
         if args.json:
-            print(json.dumps(read_json(path / "summary.json")))
+            print(json.dumps(read_any_summary(path / "summary.json")))
         elif is_run:
             build_page(path)
             print_run(path)
         else:
-            print_summary(read_json(path / "summary.json"))
+            summary = read_any_summary(path / "summary.json")
+            PRINTERS[summary["schema"]](summary)
     if len(runs) > 1 and args.record is None and not args.json:
         from forethought.report.pooled import pool
         from forethought.report.tables import print_pooled

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from forethought.cli._args import positive
 from forethought.errors import InputError, MissingError
 from forethought.jsonl import dumps, need, read_jsonl
 
@@ -14,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("file", nargs="?", default="-", help="queries, or - (default)")
     parser.add_argument("--corpus", required=True, help='rows {"id","title","text"}')
-    parser.add_argument("--k", type=int, default=3, help="hits a query (default 3)")
+    parser.add_argument("--k", type=positive, default=3, help="hits a query (default 3)")
     parser.add_argument("--retriever", default="bm25", help="bm25 (default)")
     parser.add_argument("--json", action="store_true", help="accepted; the output is JSON lines")
 
@@ -36,10 +37,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    if args.k < 1:
-        raise InputError(
-            "--k", got=str(args.k), expected="at least 1", next_step="correct the number"
-        )
     if args.retriever == "dense" or args.retriever.startswith(("http://", "https://")):
         raise MissingError(
             f"retriever {args.retriever!r} (not in this version)", next_step="use --retriever bm25"

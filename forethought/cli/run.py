@@ -27,7 +27,11 @@ def run(args: argparse.Namespace) -> int:
     from forethought.stages.pipeline import run_pipeline
 
     config = configured(args)
-    out = args.out or f"runs/{args.config.replace('/', '-').removesuffix('.toml')}-{config.seed}"
+    out = (
+        args.out
+        if args.out is not None
+        else f"runs/{args.config.replace('/', '-').removesuffix('.toml')}-{config.seed}"
+    )
     if config.data.source == "gsm8k":
         from forethought.stages.forecast import print_forecast
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
-from forethought.errors import InputError
+from forethought.cli._args import not_negative
+from forethought.files import decoded, read_text
 from forethought.jsonl import dumps
 
 HELP = "Run a Python file under limits and print how it went, as JSON."
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=["run"])
     parser.add_argument("file", help="a Python program, or - for standard input")
     parser.add_argument("--level", default="limits", help="isolation (default and only: limits)")
-    parser.add_argument("--timeout", type=float, default=5.0, help="seconds (default 5)")
+    parser.add_argument("--timeout", type=not_negative, default=5.0, help="seconds (default 5)")
     parser.add_argument("--json", action="store_true", help="accepted; the output is JSON")
 
 
@@ -37,19 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _program(name: str) -> str:
-    try:
-        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-        return data.decode("utf-8")
-    except OSError as error:
-        got = error.strerror or str(error)
-        raise InputError(
-            name, got=got, expected="a readable file", next_step="check the path"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(
-            name,
-            line=data[: error.start].count(b"\n") + 1,
-            got=f"byte {data[error.start]:#04x}, which is no UTF-8",
-            expected="a Python program in UTF-8",
-            next_step="re-encode the file",
-        ) from error
+    expected = "a Python program"
+    if name != "-":
+        return read_text(name, expected)
+    return decoded(sys.stdin.buffer.read(), "<stdin>", expected)

@@ -14,12 +14,12 @@ __all__ = ["HELP", "OVERRIDES", "add_arguments", "run"]
 
 def run(args: argparse.Namespace) -> int:
     """Runs the stage and evaluates the model that it leaves."""
-    from forethought.hindsight.records import read_labelled
     from forethought.stages import sft
     from forethought.stages.evaluate import evaluate_stage
+    from forethought.stages.prepare import read_prepared
 
     context, policy = open_stage(args, "sft")
-    items = read_labelled(context.stage_dir("prepare") / "trajectories.jsonl")
+    items = read_prepared(context)
     chosen = items[: context.config.sft.num_episodes]
     sft.run(context, chosen, policy, fresh_labels=False)
     evaluate_stage(context, policy, "sft")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from forethought.cli._args import positive
+
 HELP = "ten sampled episodes of an evaluation, turn by turn"
 
 
@@ -12,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("run", help="folder of a run, or of one evaluation")
     parser.add_argument("--eval", default="rl", help="which evaluation of the run (default: rl)")
-    parser.add_argument("--num", type=int, default=10, help="how many episodes (default 10)")
+    parser.add_argument("--num", type=positive, default=10, help="how many episodes (default 10)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -23,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     if not (folder / "episodes.jsonl").is_file():
         folder = RunPaths(folder).eval_dir(args.eval)
     episodes = read_episodes(folder / "episodes.jsonl")
-    step = max(1, len(episodes) // max(args.num, 1))
+    step = max(1, len(episodes) // args.num)
     for episode in episodes[::step][: args.num]:
         verdict = {1: "won", 0: "lost", None: "no verdict"}[episode.success]
         print(f"\n{episode.task_id}/{episode.rollout}  {verdict}  ({episode.stop_reason})")

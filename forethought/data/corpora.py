@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from forethought.errors import InputError
-from forethought.jsonl import need, read_jsonl, write_jsonl
+from forethought.jsonl import need, no_rows, read_jsonl, write_jsonl
 from forethought.tools.retrieval import Document
 
 
@@ -44,9 +44,7 @@ def load_corpus(path: str | Path) -> list[Document]:
         lines[page.id] = line
         documents.append(page)
     if not documents:
-        raise InputError(
-            where, got="no rows", expected="at least one document", next_step="check the file"
-        )
+        raise no_rows(where, "document")
     return documents
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from forethought.errors import InputError, MissingError
-from forethought.jsonl import need, read_jsonl
+from forethought.jsonl import need, no_rows, read_jsonl
 from forethought.types import JsonRow, Task
 
 HUB_NAME = "openai/gsm8k"
@@ -50,7 +50,7 @@ def load_gsm8k(split: str, path: str | Path | None = None) -> list[GsmRow]:
     Looks at `path`, then in the folder FORETHOUGHT_DATA, then at the Hugging Face hub.
 
     Raises:
-        InputError: no such split, or a malformed row.
+        InputError: no such split, no row, or a malformed one.
         MissingError: the data are nowhere.
     """
     if split not in SPLITS:
@@ -62,8 +62,12 @@ def load_gsm8k(split: str, path: str | Path | None = None) -> list[GsmRow]:
         )
     file = Path(path) if path is not None else find_gsm8k(split)
     if file is not None:
-        return list(_parsed(read_jsonl(file), split, str(file)))
-    return list(_parsed(enumerate(_from_hub(split), start=1), split, HUB_NAME))
+        rows = list(_parsed(read_jsonl(file), split, str(file)))
+    else:
+        rows = list(_parsed(enumerate(_from_hub(split), start=1), split, HUB_NAME))
+    if not rows:
+        raise no_rows(file or HUB_NAME, "problem")
+    return rows
 
 
 def find_gsm8k(split: str) -> Path | None:

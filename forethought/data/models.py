@@ -21,7 +21,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from forethought.errors import InputError, MissingError
-from forethought.jsonl import write_json
+from forethought.jsonl import read_json, write_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,9 @@ MODELS: dict[str, ModelSource] = {
         license="Apache-2.0",
     )
 }
+MODEL_FILES = ("config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json")
+"""What must be JSON objects in a model's folder, where it is there."""
+
 HUB_FILES = ["*.json", "*.txt", "*.jinja", "model*.safetensors"]
 
 Log = Callable[[str], None]
@@ -86,6 +89,37 @@ def resolve_model(name_or_path: str) -> str:
             f"model {name_or_path}", next_step=f"run `forethought fetch {name_or_path}`"
         )
     return str(model_folder(name_or_path))
+
+
+def locate_model(path_or_name: str) -> tuple[str, bool]:
+    """A checked local folder, or a hub name and whether only the cache may be asked.
+
+    Raises:
+        InputError: no such folder, or one without the files of a model.
+    """
+    folder = Path(path_or_name).expanduser()
+    offline = any(os.environ.get(name) for name in ("HF_HUB_OFFLINE", "FORETHOUGHT_OFFLINE"))
+    looks_local = path_or_name.startswith((".", "/", "~")) or path_or_name.count("/") > 1
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise InputError(
+                str(folder),
+                got="a folder without config.json",
+                expected="a Hugging Face model folder",
+                next_step="name the folder that holds config.json and model.safetensors",
+            )
+        for name in MODEL_FILES:
+            if (folder / name).exists():
+                read_json(folder / name, "a file of a Hugging Face model", finite=False)
+        return str(folder), True
+    if folder.exists() or looks_local:
+        raise InputError(
+            path_or_name,
+            got="a file" if folder.exists() else "no such folder",
+            expected="a Hugging Face model folder, or the name of a model on the hub",
+            next_step="check the path",
+        )
+    return path_or_name, offline
 
 
 def run_command(command: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from forethought.errors import InputError
-from forethought.jsonl import dumps, need, read_jsonl, write_jsonl
+from forethought.jsonl import dumps, need, no_rows, read_jsonl, write_jsonl
 from forethought.types import JsonRow, Task
 
 KINDS = ("qa", "maths")
@@ -41,9 +41,7 @@ def load_tasks(path: str | Path) -> list[Task]:
         lines[task.id] = line
         tasks.append(task)
     if not tasks:
-        raise InputError(
-            where, got="no rows", expected="at least one task", next_step="check the file"
-        )
+        raise no_rows(where, "task")
     return tasks
 
 

@@ -113,6 +113,13 @@ def _warm_up(config: RunConfig, domain: Domain, policy: Policy) -> list[Training
         text_format=domain.text_format, tokenizer=policy.tokenizer, writer=domain.writer
     )
     right = [trajectory for trajectory in found if trajectory.success][:num]
+    if not right:
+        raise InputError(
+            "base.warmup_episodes",
+            got=f"{num}, and no right trajectory behind the {taken} of prepare.num_episodes",
+            expected="fewer trajectories in stage 0 than the source has",
+            next_step="lower prepare.num_episodes, or set base.warmup_episodes = 0",
+        )
     return [builder.imitation(trajectory).sequence for trajectory in right]
 
 

@@ -11,6 +11,7 @@ from forethought.config import RunConfig
 from forethought.data.gsm8k import GsmRow, GsmTrajectory, episodes_from_annotations, load_gsm8k
 from forethought.domains import no_worlds
 from forethought.envs.maths import MathsPython
+from forethought.errors import InputError
 from forethought.hindsight.trajectory import Step, Trajectory
 from forethought.hindsight.writer import MathsWriter, Writer
 from forethought.rollout.render import TextFormat
@@ -65,8 +66,21 @@ class Gsm8kDomain:
             for episode in self._train:
                 seen.setdefault(episode.task.id, episode.task)
             rows = list(seen.values())
+            if not rows:
+                raise self._too_few(split)
             return [rows[(offset + i) % len(rows)] for i in range(num)]
-        return _mixed(_rows(split), num, self.max_annotations)
+        chosen = _mixed(_rows(split), num, self.max_annotations)
+        if not chosen:
+            raise self._too_few(split)
+        return chosen
+
+    def _too_few(self, split: str) -> InputError:
+        return InputError(
+            f"GSM8K ({split})",
+            got=f"no problem that can be used (data.max_annotations = {self.max_annotations})",
+            expected="at least one; the last tenth of the training rows is for validation",
+            next_step="take a larger file, or raise data.max_annotations",
+        )
 
     def tasks_of_worlds(self, seeds: range, num: int | None) -> list[Task]:
         """GSM8K has no worlds."""
@@ -79,6 +93,8 @@ class Gsm8kDomain:
     def trajectories(self, num: int, tokenizer: Any, *, split: str = "train") -> list[Trajectory]:
         """Annotated solutions and their seeded failures."""
         found = self._train if split == "train" else self._annotated(split)
+        if not found and num:
+            raise self._too_few(split)
         return [as_trajectory(episode) for episode in found[:num]]
 
     def entities(self) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ from forethought.algos.credit import credit_episodes
 from forethought.config import RunConfig, read_resolved
 from forethought.domains import make_domain
 from forethought.errors import InputError
-from forethought.jsonl import read_jsonl
 from forethought.rollout.spans import token_spans
+from forethought.runfiles import read_tokens
 from forethought.runlog import RunPaths, read_episodes
 from forethought.training.credit import credit_config, reinforce_config
 from forethought.training.policy import Policy
@@ -35,7 +35,7 @@ def token_rows(run: Path, evaluation: str, name: str) -> Iterator[JsonRow]:
     episodes = read_episodes(file)
     index = _find(episodes, name, str(file))
     policy = Policy.load(str(_model_of(paths, evaluation)), dtype=config.model.dtype)
-    tokens = [row for _, row in read_jsonl(paths.eval_dir(evaluation) / "tokens.jsonl")][index]
+    tokens = _recorded(paths.eval_dir(evaluation) / "tokens.jsonl", episodes, index, policy)
     rollout = _rollout(episodes[index], tokens, config, policy)
     yield from _rows(rollout, episodes, index, config, policy)
 
@@ -50,6 +50,36 @@ def _find(episodes: Sequence[Episode], name: str, where: str) -> int:
         got=f"episode {name!r}",
         expected=f"a task id of this file, such as {known}",
         next_step="see `forethought view RUN`",
+    )
+
+
+def _recorded(file: Path, episodes: Sequence[Episode], index: int, policy: Policy) -> JsonRow:
+    """The sampled ids of an episode, which must be of these episodes and of this model."""
+    rows = read_tokens(file)
+    if len(rows) != len(episodes):
+        raise _other(
+            file, len(rows), f"{len(rows)} rollouts", f"{len(episodes)}, as episodes.jsonl"
+        )
+    row, episode = rows[index], episodes[index]
+    name = f"{row['task_id']}/{row['rollout']} with {len(row['turns'])} turns"
+    wanted = f"{episode.task_id}/{episode.rollout} with {len(episode.turns)} turns"
+    if name != wanted:
+        raise _other(file, index + 1, name, wanted)
+    parts = [turn[key] for turn in row["turns"] for key in ("ids", "observation_ids")]
+    largest = max((max(ids, default=0) for ids in (row["prompt_ids"], *parts)), default=0)
+    if largest >= len(policy.tokenizer):
+        vocabulary = f"ids below {len(policy.tokenizer)}, the vocabulary of the model"
+        raise _other(file, index + 1, f"id {largest}", vocabulary)
+    return row
+
+
+def _other(file: Path, line: int, got: str, expected: str) -> InputError:
+    return InputError(
+        str(file),
+        line=line,
+        got=got,
+        expected=expected,
+        next_step="restore the files of this evaluation, or evaluate again",
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from forethought.errors import InputError
 from forethought.hindsight.trajectory import Step, Trajectory
-from forethought.jsonl import need, read_jsonl
+from forethought.jsonl import need, no_rows, read_jsonl
 from forethought.types import Action, JsonRow, StopReason, Task
 
 SCHEMA = "forethought.trajectory/1"
@@ -80,44 +80,116 @@ def labelled_from_row(row: JsonRow, where: str, line: int) -> Labelled:
             expected=f"schema {SCHEMA!r}",
             next_step="run `forethought prepare` again with this version",
         )
-    task = need(row, "task", dict, where, line)
-    try:
-        return Labelled(
-            trajectory=Trajectory(
-                task=Task(**{**task, "answers": tuple(task["answers"])}),
-                source_policy=need(row, "source_policy", str, where, line),
-                steps=tuple(_step(step) for step in need(row, "steps", list, where, line)),
-                success=bool(need(row, "success", int, where, line)),
-                stop_reason=StopReason(need(row, "stop_reason", str, where, line)),
-            ),
-            labels=tuple(Label(**label) for label in need(row, "labels", list, where, line)),
-            branches=tuple(_branch(b) for b in need(row, "branches", list, where, line)),
+    place = (where, line)
+    success = need(row, "success", int, *place)
+    stop = need(row, "stop_reason", str, *place)
+    if success not in (0, 1) or stop not in list(StopReason):
+        raise _misfit(f"success = {success}, stop_reason = {stop!r}", *place)
+    trajectory = Trajectory(
+        task=_task(need(row, "task", dict, *place), *place),
+        source_policy=need(row, "source_policy", str, *place),
+        steps=_steps(row, *place),
+        success=success == 1,
+        stop_reason=StopReason(stop),
+    )
+    labels = tuple(_label(each, *place) for each in _objects(row, "labels", *place))
+    branches = tuple(_branch(each, *place) for each in _objects(row, "branches", *place))
+    if len(labels) != len(trajectory.steps):
+        raise _misfit(f"{len(labels)} labels of {len(trajectory.steps)} steps", *place)
+    if any(branch.step >= len(labels) for branch in branches):
+        raise _misfit("a branch behind the last step", *place)
+    return Labelled(trajectory=trajectory, labels=labels, branches=branches)
+
+
+def _task(row: JsonRow, where: str, line: int) -> Task:
+    fields = {key: need(row, key, str, where, line) for key in ("id", "question", "kind", "split")}
+    answers = need(row, "answers", list, where, line)
+    if not answers or not all(isinstance(answer, str) for answer in answers):
+        raise _misfit(f"answers = {answers!r:.60}", where, line)
+    return Task(
+        **fields,
+        answers=tuple(answers),
+        world_seed=need(row, "world_seed", (int, type(None)), where, line),
+        columns=need(row, "columns", dict, where, line),
+    )
+
+
+def _steps(row: JsonRow, where: str, line: int) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    for each in _objects(row, "steps", where, line):
+        action = need(each, "action", dict, where, line)
+        steps.append(
+            Step(
+                think=need(each, "think", str, where, line),
+                action=Action(
+                    kind=need(action, "kind", str, where, line),
+                    text=need(action, "text", str, where, line),
+                ),
+                observation=need(each, "observation", str, where, line),
+                failed=need(each, "failed", bool, where, line),
+            )
         )
-    except (TypeError, KeyError, ValueError) as error:
-        raise InputError(
-            where,
-            line=line,
-            got=f"a field that does not fit ({error})",
-            expected=f"a row of {SCHEMA}",
-            next_step="run `forethought prepare` again",
-        ) from error
+    if not steps:
+        raise _misfit("steps = []", where, line)
+    return tuple(steps)
 
 
-def _step(row: dict[str, Any]) -> Step:
-    return Step(**{**row, "action": Action(**row["action"])})
+def _label(row: JsonRow, where: str, line: int) -> Label:
+    value = float(need(row, "value", (int, float), where, line))
+    s, k = need(row, "s", int, where, line), need(row, "k", int, where, line)
+    prior = float(need(row, "prior", (int, float), where, line))
+    if not (0 <= value <= 1 and 0 <= prior <= 1 and 0 <= s <= k):
+        raise _misfit(f"a label with value {value}, prior {prior}, s {s}, k {k}", where, line)
+    return Label(value=value, source=need(row, "source", str, where, line), s=s, k=k, prior=prior)
 
 
-def _branch(row: dict[str, Any]) -> Branch:
-    return Branch(**{**row, "steps": tuple(_step(step) for step in row["steps"])})
+def _branch(row: JsonRow, where: str, line: int) -> Branch:
+    step, s, k = (need(row, key, int, where, line) for key in ("step", "s", "k"))
+    if step < 0 or not 0 <= s <= k:
+        raise _misfit(f"a branch with step {step}, s {s}, k {k}", where, line)
+    steps, success = _steps(row, where, line), need(row, "success", bool, where, line)
+    return Branch(step=step, steps=steps, success=success, s=s, k=k)
 
 
-def read_labelled(path: Path) -> list[Labelled]:
-    """All trajectories of a file.
+def _objects(row: JsonRow, key: str, where: str, line: int) -> list[JsonRow]:
+    values: list[Any] = need(row, key, list, where, line)
+    if not all(isinstance(value, dict) for value in values):
+        raise _misfit(f"{key} = {values!r:.60}", where, line)
+    return values
+
+
+def _misfit(got: str, where: str, line: int) -> InputError:
+    return InputError(
+        where,
+        line=line,
+        got=got,
+        expected=f"a row of {SCHEMA}",
+        next_step="restore the file, or run `forethought prepare` again",
+    )
+
+
+def read_labelled(path: Path, num: int | None = None) -> list[Labelled]:
+    """All trajectories of a file, at least one.
+
+    Args:
+        path: the file.
+        num: how many it must hold, where that is known.
 
     Raises:
-        InputError: the file is absent or a line does not fit.
+        InputError: the file is absent, empty or cut off, or a line does not fit.
     """
-    return [labelled_from_row(row, str(path), line) for line, row in read_jsonl(path)]
+    items = [labelled_from_row(row, str(path), line) for line, row in read_jsonl(path)]
+    if not items:
+        raise no_rows(path, "trajectory")
+    if num is not None and len(items) != num:
+        raise InputError(
+            str(path),
+            line=len(items),
+            got=f"{len(items)} trajectories",
+            expected=f"{num}, as report.json beside it says",
+            next_step="restore the file, or run `forethought prepare` again",
+        )
+    return items
 
 
 def relabelled(items: Sequence[Labelled], labels: Sequence[Sequence[Label]]) -> list[Labelled]:

@@ -13,11 +13,12 @@ from typing import Any
 
 from jinja2 import Environment
 
-from forethought.jsonl import read_json, read_jsonl, write_text_atomic
+from forethought.jsonl import write_text_atomic
 from forethought.report.figures import curve, reliability
 from forethought.report.tables import HEADLINE, cell_text, evaluations
-from forethought.runlog import RunPaths
-from forethought.types import JsonRow
+from forethought.runfiles import read_env, read_head, read_metrics, read_run_summary, read_state
+from forethought.runlog import RunPaths, episode_to_row, read_episodes
+from forethought.types import Episode, JsonRow
 
 EPISODES_SHOWN = 10
 CURVES = {
@@ -32,10 +33,10 @@ STAGES = ("base", "prepare", "midtrain", "sft", "rl")
 def build_page(run: str | Path) -> Path:
     """Writes RUN/page.html; returns its path."""
     paths = RunPaths(run)
-    config = read_json(paths.resolved)
+    config = read_head(paths.resolved)
     rows = evaluations(paths.root)
-    summary = read_json(paths.summary) if paths.summary.is_file() else {}
-    state = read_json(paths.state) if paths.state.is_file() else {"done": [], "cpu_s": {}}
+    summary = read_run_summary(paths.summary) if paths.summary.is_file() else {}
+    state = read_state(paths.state) if paths.state.is_file() else {"done": [], "cpu_s": {}}
     text = _template().render(
         name=config["name"],
         seed=config["seed"],
@@ -65,7 +66,7 @@ def _template() -> Any:
 
 
 def _command(paths: RunPaths) -> str:
-    return str(read_json(paths.env).get("command", "")) if paths.env.is_file() else ""
+    return str(read_env(paths.env)["command"]) if paths.env.is_file() else ""
 
 
 def _table_row(name: str, summary: JsonRow) -> JsonRow:
@@ -100,7 +101,7 @@ def _curves(root: Path) -> list[str]:
             file = folder / stage / "metrics.jsonl"
             if not file.is_file():
                 continue
-            rows = [row for _, row in read_jsonl(file)]
+            rows = read_metrics(file)
             for key, label in series:
                 found.append(curve(f"{arm}{stage}: {label}", _smooth(rows, key), label))
     return [figure for figure in found if figure]
@@ -116,16 +117,18 @@ def _smooth(rows: Sequence[JsonRow], key: str, points: int = 80) -> list[float |
     ]
 
 
-def _rows(paths: RunPaths, name: str) -> list[JsonRow]:
+def _read(paths: RunPaths, name: str) -> list[Episode]:
     file = paths.eval_dir(name) / "episodes.jsonl"
-    return [row for _, row in read_jsonl(file)] if file.is_file() else []
+    return read_episodes(file) if file.is_file() else []
 
 
 def _diagram(paths: RunPaths, name: str) -> str:
     pairs = [
-        (row["turns"][0]["q_expected"], float(row["success"]))
-        for row in _rows(paths, name)
-        if row["error"] is None and row["turns"] and row["turns"][0].get("q_expected") is not None
+        (q, float(episode.success or 0))
+        for episode in _read(paths, name)
+        if episode.error is None
+        and episode.turns
+        and (q := episode.turns[0].q_expected) is not None
     ]
     return reliability(f"{name}, first turn", pairs)
 
@@ -134,7 +137,8 @@ def _episodes(paths: RunPaths, names: Sequence[str]) -> list[JsonRow]:
     """Ten evenly spaced episodes of the last full evaluation that writes blocks."""
     for name in ("rl", "sft", "midtrain", "base"):
         if name in names:
-            rows = _rows(paths, name)
-            step = max(1, len(rows) // EPISODES_SHOWN)
-            return [{**row, "eval": name} for row in rows[::step][:EPISODES_SHOWN]]
+            found = _read(paths, name)
+            step = max(1, len(found) // EPISODES_SHOWN)
+            shown = found[::step][:EPISODES_SHOWN]
+            return [{**episode_to_row(episode), "eval": name} for episode in shown]
     return []

@@ -12,8 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from forethought.errors import InputError
-from forethought.jsonl import read_json
 from forethought.report.tables import HEADLINE
+from forethought.runfiles import read_run_summary
 from forethought.runlog import RunPaths, read_block_losses, read_episodes
 from forethought.stats.blocks import block_loss_draws
 from forethought.stats.bootstrap import (
@@ -39,7 +39,7 @@ def pool(runs: Sequence[Path], *, seed: int = 0, resamples: int = 2000) -> JsonR
     Raises:
         InputError: a run that is not finished, or two runs of one seed.
     """
-    summaries = [read_json(RunPaths(run).summary, "the summary of a finished run") for run in runs]
+    summaries = [read_run_summary(RunPaths(run).summary) for run in runs]
     seeds = [summary["seed"] for summary in summaries]
     if len(set(seeds)) < len(seeds):
         raise InputError(

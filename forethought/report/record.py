@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import gzip
 import io
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from forethought.errors import InputError
-from forethought.jsonl import dumps, read_json, read_jsonl, write_json, write_text_atomic
+from forethought.files import read_text
+from forethought.jsonl import dumps, read_jsonl, write_json, write_text_atomic
 from forethought.report.pooled import pool
-from forethought.runlog import RunPaths
+from forethought.runfiles import read_env, read_metrics, read_run_summary
+from forethought.runlog import RunPaths, episode_from_row
 from forethought.types import JsonRow
 
 LIMIT = 1_000_000  # bytes a file
@@ -37,16 +38,16 @@ def write_record(runs: Sequence[Path], out: Path) -> list[Path]:
         if not RunPaths(run).resolved.is_file():
             known = "a folder without resolved.json" if run.is_dir() else "no such folder"
             raise _no_run(str(run), known)
-    if out.exists() and any(out.iterdir()):
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise InputError(
             str(out),
-            got="a folder with files",
+            got="a file" if out.is_file() else "a folder with files",
             expected="a new folder for the record",
             next_step="choose another name, such as records/DATE-WHAT",
         )
     pooled = pool(runs) if len(runs) > 1 else None
     for run in runs:
-        seed = read_json(RunPaths(run).summary, "the summary of a finished run")["seed"]
+        seed = read_run_summary(RunPaths(run).summary)["seed"]
         _one(run, out / f"seed-{seed}" if pooled else out)
     if pooled is not None:
         write_json(out / "summary.json", pooled)
@@ -77,14 +78,14 @@ def _one(run: Path, out: Path) -> None:
     paths = RunPaths(run)
     out.mkdir(parents=True, exist_ok=True)
     for file in (paths.config, paths.env, paths.summary):
-        shutil.copyfile(file, out / file.name)
+        write_text_atomic(out / file.name, read_text(file, "a file of a finished run"))
     write_text_atomic(out / "command.txt", _command(run) + "\n")
     _write_gz(out / "metrics.jsonl.gz", _metrics(run))
     _write_gz(out / "episodes.jsonl.gz", _episodes(run))
 
 
 def _command(run: Path) -> str:
-    return str(read_json(RunPaths(run).env, "the environment of a run")["command"])
+    return str(read_env(RunPaths(run).env)["command"])
 
 
 def _metrics(run: Path) -> Iterator[JsonRow]:
@@ -92,13 +93,14 @@ def _metrics(run: Path) -> Iterator[JsonRow]:
         for stage in STAGES:
             file = folder / stage / "metrics.jsonl"
             if file.is_file():
-                for _, row in read_jsonl(file):
+                for row in read_metrics(file):
                     yield {"arm": arm, "stage": stage, **row}
 
 
 def _episodes(run: Path) -> Iterator[JsonRow]:
     for file in sorted((run / "evals").glob("*/episodes.jsonl")):
-        for _, row in read_jsonl(file):
+        for line, row in read_jsonl(file):
+            episode_from_row(row, str(file), line)
             turns = [{k: v for k, v in t.items() if k not in LONG} for t in row["turns"]]
             yield {"evaluation": file.parent.name, **row, "turns": turns}
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from forethought.errors import InputError
+from forethought.files import read_text
 from forethought.jsonl import read_json
+from forethought.runfiles import read_run_summary, read_summary
 from forethought.runlog import RunPaths
 from forethought.types import JsonRow
 
@@ -47,7 +48,7 @@ def evaluations(run: Path) -> list[tuple[str, JsonRow]]:
     folder = run / "evals"
     files = list(folder.glob("*/summary.json")) if folder.is_dir() else []
     ordered = sorted(files, key=lambda file: (file.stat().st_mtime_ns, file.parent.name))
-    return [(file.parent.name, read_json(file)) for file in ordered]
+    return [(file.parent.name, read_summary(file)) for file in ordered]
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -99,7 +100,13 @@ def print_run(run: str | Path) -> None:
     file = RunPaths(root).summary
     if not file.is_file():
         return
-    summary = read_json(file)
+    print_run_summary(read_run_summary(file))
+    console.print(f"page: {root / 'page.html'}")
+
+
+def print_run_summary(summary: JsonRow) -> None:
+    """What a finished run compared and cost, on standard output."""
+    console = _console()
     rows = [[*_difference(row), f"{row['p']:.3f}"] for row in summary["comparisons"]]
     title = "paired differences (a - b, same tasks, same noise)"
     console.print(_table(title, (*COMPARED, "p"), rows))
@@ -107,7 +114,6 @@ def print_run(run: str | Path) -> None:
         console.print(f"block tokens trained (dose): {json.dumps(summary['dose'])}")
     total = sum(summary["cpu_s"].values())
     console.print(f"CPU {total / 60:.1f} min, peak memory {summary['peak_rss_mb']:.0f} MB")
-    console.print(f"page: {root / 'page.html'}")
 
 
 def print_pooled(summary: JsonRow) -> None:
@@ -125,6 +131,14 @@ def print_pooled(summary: JsonRow) -> None:
     console.print(_table(title, (*COMPARED, "over seeds"), rows))
 
 
+PRINTERS: dict[str, Callable[[JsonRow], None]] = {
+    "forethought.summary/1": print_summary,
+    "forethought.run/1": print_run_summary,
+    "forethought.pooled/1": print_pooled,
+}
+"""How a summary is printed, by its schema."""
+
+
 def drifted(readme: Path, root: Path) -> list[str]:
     """Figures of a README that differ from the record they name, as messages.
 
@@ -132,19 +146,11 @@ def drifted(readme: Path, root: Path) -> list[str]:
     and is compared with as many decimals as it shows.
 
     Raises:
-        InputError: the README or a record is absent.
+        InputError: the README or a record cannot be read.
     """
-    if not readme.is_file():
-        raise InputError(
-            str(readme), got="no such file", expected="a README", next_step="check the path"
-        )
     problems: list[str] = []
-    for found in _QUOTE.finditer(readme.read_text(encoding="utf-8")):
-        value: Any = read_json(root / found["file"])
-        for part in _parts(found["key"], value):
-            value = value[int(part)] if isinstance(value, list) else value.get(part)
-            if value is None:
-                break
+    for found in _QUOTE.finditer(read_text(readme, "a README")):
+        value = _value(read_json(root / found["file"]), found["key"])
         decimals = len(found["value"].partition(".")[2])
         quoted = found["value"].lstrip("+")
         if not isinstance(value, int | float) or f"{value:.{decimals}f}" != quoted:
@@ -152,18 +158,18 @@ def drifted(readme: Path, root: Path) -> list[str]:
     return problems
 
 
-def _parts(key: str, value: Any) -> list[str]:
-    """The path of a key; names of metrics hold dots, so the longest known name wins."""
-    parts: list[str] = []
+def _value(value: Any, key: str) -> Any:
+    """What stands at a dotted key, or None; names of metrics hold dots: the longest known wins."""
     rest = key
     while rest:
-        names = sorted(value, key=len, reverse=True) if isinstance(value, dict) else []
-        known = next((n for n in names if rest == n or rest.startswith(n + ".")), None)
-        name = known if known is not None else rest.partition(".")[0]
-        parts.append(name)
-        rest = rest[len(name) + 1 :]
+        name = rest.partition(".")[0]
         if isinstance(value, dict):
+            names = sorted(value, key=len, reverse=True)
+            name = next((n for n in names if rest == n or rest.startswith(n + ".")), name)
             value = value.get(name)
-        elif isinstance(value, list) and name.isdigit():
+        elif isinstance(value, list) and name.isdecimal() and int(name) < len(value):
             value = value[int(name)]
-    return parts
+        else:
+            return None
+        rest = rest[len(name) + 1 :]
+    return value

@@ -6,6 +6,7 @@ number) samples K first blocks and goes on from the one with the highest expecte
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from forethought.errors import InputError
@@ -30,7 +31,7 @@ def parse_mode(name: str) -> Mode:
     if name in ("faithful", "plain"):
         return Mode(prompt=MODES[name])
     head, _, number = name.partition("-")
-    if head == "imagine" and number.isdigit() and int(number) >= 2:
+    if head == "imagine" and re.fullmatch("[0-9]{1,4}", number) and int(number) >= 2:
         return Mode(prompt="foresight", imagine=int(number))
     raise InputError(
         "--mode",

@@ -8,6 +8,8 @@ later failure would then be one of copying.
 
 from __future__ import annotations
 
+import shutil
+
 from forethought.domains import make_base
 from forethought.errors import GuardRail
 from forethought.evals.run import make_starts, roll_out
@@ -18,22 +20,33 @@ from forethought.stages.evaluate import setting_for
 from forethought.stages.supervised import Corpus, train_supervised
 from forethought.training.policy import Policy
 
+UNGATED = "ungated"
+"""Folder of the trained base while it has not passed the gate."""
+
 
 def run(context: Context) -> Policy:
-    """The base policy, saved as base/model.
+    """The base policy, saved as base/model once it has passed the gate; before, as base/ungated.
+
+    Later stages start from base/model, so that no way leads to them past the gate.
 
     Raises:
         GuardRail: the base copies fewer than `base.min_copy_accuracy` of the links rightly.
     """
     policy, sequences = make_base(context.config, context.domain)
+    folder = context.stage_dir("base")
     if sequences:
         corpus = Corpus(sequences=sequences, shuffle=False)
-        train_supervised(context, "base", policy, corpus, context.config.base)
-        if context.config.base.min_copy_accuracy > 0:
-            _gate(context, policy)
-    else:
-        policy.save(context.stage_dir("base") / "model")
+        train_supervised(context, "base", policy, corpus, context.config.base, result=UNGATED)
+    if context.config.base.min_copy_accuracy > 0 and (sequences or _is_tiny(context)):
+        _gate(context, policy)
+    policy.save(folder / "model")
+    shutil.rmtree(folder / UNGATED, ignore_errors=True)
     return policy
+
+
+def _is_tiny(context: Context) -> bool:
+    """Whether the model begins with random weights, and so must have learned to copy here."""
+    return context.config.model.name == "tiny"
 
 
 def _gate(context: Context, policy: Policy) -> None:
@@ -50,6 +63,5 @@ def _gate(context: Context, policy: Policy) -> None:
         raise GuardRail(
             f"the base copies {accuracy:.1%} of {total} links rightly, fewer than "
             f"{section.min_copy_accuracy:.0%} (base.min_copy_accuracy); raise base.drill_tokens or "
-            "base.episode_tokens",
-            checkpoint=str(context.stage_dir("base") / "model"),
+            f"base.episode_tokens. The model is kept in {context.stage_dir('base') / UNGATED}"
         )

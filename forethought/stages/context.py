@@ -17,6 +17,7 @@ from typing import Any
 from forethought.config import RunConfig, read_resolved
 from forethought.domains import Domain, make_domain
 from forethought.errors import InputError
+from forethought.files import make_folder
 from forethought.jsonl import write_json, write_text_atomic
 from forethought.rewards.terms import RewardConfig
 from forethought.rollout.backend import Sampling
@@ -78,10 +79,10 @@ def open_run(config: RunConfig, out: str | Path, *, resume: bool) -> Context:
     """Creates the folder of a run, or opens it again.
 
     Raises:
-        InputError: the folder holds another run and `resume` is off, or it was made with another
-            configuration.
+        InputError: the folder cannot be made, it holds another run and `resume` is off, or it was
+            made with another configuration.
     """
-    root = Path(out)
+    root = make_folder(out, "--out")
     paths = RunPaths(root)
     resolved = config.model_dump(mode="json")
     if paths.resolved.is_file():
@@ -101,7 +102,6 @@ def open_run(config: RunConfig, out: str | Path, *, resume: bool) -> Context:
                 expected="an empty or new folder",
                 next_step="add --resume to go on with it, or choose another --out",
             )
-    root.mkdir(parents=True, exist_ok=True)
     if not paths.resolved.is_file():
         hashes = {"config": config_hash(config)}
         write_json(paths.env, capture_env(sys.argv[1:], {"run": config.seed}, hashes))
@@ -112,8 +112,8 @@ def open_run(config: RunConfig, out: str | Path, *, resume: bool) -> Context:
 
 def holds_run(out: str | Path, config: RunConfig) -> bool:
     """Whether a folder holds a run of exactly this configuration."""
-    root = Path(out)
-    return RunPaths(root).resolved.is_file() and read_resolved(RunPaths(root).resolved) == config
+    file = RunPaths(out).resolved
+    return os.path.isfile(file) and read_resolved(file) == config
 
 
 def _first_difference(a: Any, b: Any, path: str = "") -> str:

@@ -14,9 +14,9 @@ from forethought.evals.run import (
     tasks_hash,
     write_evaluation,
 )
-from forethought.jsonl import read_json
 from forethought.progress import say
 from forethought.rollout.hf.backend import backend_for
+from forethought.runfiles import read_summary
 from forethought.stages.context import Context
 from forethought.training.policy import Policy
 
@@ -59,7 +59,7 @@ def evaluate_stage(context: Context, policy: Policy, stage: str) -> dict[str, di
     for label, temperature, k in plans:
         folder = context.paths.eval_dir(label)
         if context.resume and (folder / "summary.json").is_file():
-            summaries[label] = read_json(folder / "summary.json", "the summary of an evaluation")
+            summaries[label] = read_summary(folder / "summary.json")
             continue
         setting = setting_for(context, temperature=temperature, mode=mode, label=label)
         if k:

@@ -7,17 +7,17 @@ at the last whole wave.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from forethought.errors import InputError
 from forethought.hindsight.branch import BranchPoint, Student, measure, smoothed
 from forethought.hindsight.records import Label, Labelled, relabelled
 from forethought.hindsight.trajectory import Trajectory
-from forethought.jsonl import dumps
+from forethought.jsonl import dumps, need, read_log
 from forethought.progress import progress
 from forethought.rollout.author import AuthoredTurn, author
 from forethought.rollout.hf.backend import backend_for
@@ -112,11 +112,14 @@ def _measure_places(
     section = context.config.prepare
     per_wave = max(1, section.max_wave // section.continuations)
     file = folder / "labels.jsonl"
-    known = _read_counts(file, per_wave, len(places)) if context.resume else []
+    known = _read_counts(file, per_wave, places) if context.resume else []
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(dumps(row) + "\n" for row in known), encoding="utf-8")
     student = make_student(context, policy)
-    with progress("measuring labels", len(places), len(known)) as bar, file.open("a") as stream:
+    with (
+        progress("measuring labels", len(places), len(known)) as bar,
+        file.open("a", encoding="utf-8") as stream,
+    ):
         for first in range(len(known), len(places), per_wave):
             wave = places[first : first + per_wave]
             points = [
@@ -137,17 +140,28 @@ def _point(trajectory: Trajectory, place: _Place, key: int, student: Student) ->
     return BranchPoint(rollout=rollout, history=rollout.turns[: place.step + 1], key=key)
 
 
-def _read_counts(file: Path, per_wave: int, total: int) -> list[dict[str, int]]:
-    """The counts of whole waves; a torn last line or a part of a wave is measured again."""
-    if not file.is_file():
-        return []
+def _read_counts(file: Path, per_wave: int, places: Sequence[_Place]) -> list[dict[str, int]]:
+    """The counts of whole waves; a torn last line or a part of a wave is measured again.
+
+    Raises:
+        InputError: another line is no count, or one of another turn than was measured there.
+    """
     rows: list[dict[str, int]] = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    whole = len(rows) if len(rows) == total else len(rows) // per_wave * per_wave
+    for line, row in read_log(file) if file.is_file() else ():
+        i, t, s, k = (need(row, key, int, str(file), line) for key in ("i", "t", "s", "k"))
+        here = places[len(rows)] if len(rows) < len(places) else None
+        if here is None or (i, t) != (here.item, here.step) or not 0 <= s <= k:
+            raise InputError(
+                str(file),
+                line=line,
+                got=f"i = {i}, t = {t}, s = {s}, k = {k}",
+                expected="the end of the file"
+                if here is None
+                else f"i = {here.item}, t = {here.step}, 0 <= s <= k",
+                next_step="remove the file: the labels are then measured again",
+            )
+        rows.append({"i": i, "t": t, "s": s, "k": k})
+    whole = len(rows) if len(rows) == len(places) else len(rows) // per_wave * per_wave
     return rows[:whole]
 
 

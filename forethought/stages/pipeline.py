@@ -16,9 +16,10 @@ from typing import Any
 
 from forethought.config import RunConfig
 from forethought.hindsight.records import Labelled
-from forethought.jsonl import read_json, write_json
+from forethought.jsonl import write_json
 from forethought.progress import say
 from forethought.report.page import build_page
+from forethought.runfiles import read_env, read_state, read_summary
 from forethought.stages import base, midtrain, prepare, rl, sft
 from forethought.stages.comparisons import compare_stages
 from forethought.stages.context import Context, open_run, set_threads
@@ -41,7 +42,7 @@ class Ledger:
             "dose": {},
         }
         if file.is_file():
-            self.state |= read_json(file, "the state of a run")
+            self.state |= read_state(file)
 
     def is_done(self, name: str) -> bool:
         """Whether the step was finished, in this or an earlier process."""
@@ -199,7 +200,7 @@ def finish(pipeline: Pipeline, command: str) -> dict[str, Any]:
 def _record_hashes(pipeline: Pipeline) -> None:
     """Adds the hashes of the final model and of the evaluation tasks to env.json."""
     paths = pipeline.context.paths
-    last = read_json(paths.eval_dir("rl") / "summary.json")
-    env = read_json(paths.env)
+    last = read_summary(paths.eval_dir("rl") / "summary.json")
+    env = read_env(paths.env)
     env["sha256"] |= {"model": last["model_sha256"], "data": last["data_sha256"]}
     write_json(paths.env, env)

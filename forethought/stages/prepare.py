@@ -16,7 +16,7 @@ from forethought.hindsight.branch import BranchPoint, alternatives, normalised
 from forethought.hindsight.records import Branch, Labelled, labelled_to_row, read_labelled
 from forethought.hindsight.steps import step_rows
 from forethought.hindsight.trajectory import Trajectory, steps_of
-from forethought.jsonl import write_json, write_jsonl
+from forethought.jsonl import need, read_json, write_json, write_jsonl
 from forethought.progress import say
 from forethought.stages.context import Context
 from forethought.stages.labels import as_rollout, make_student, measure_labels
@@ -34,7 +34,7 @@ def run(context: Context, policy: Policy) -> list[Labelled]:
     folder = context.stage_dir("prepare")
     done = folder / "report.json"
     if context.resume and done.is_file():
-        return read_labelled(folder / "trajectories.jsonl")
+        return read_prepared(context)
     trajectories = context.domain.trajectories(
         context.config.prepare.num_episodes, policy.tokenizer
     )
@@ -58,13 +58,25 @@ def run(context: Context, policy: Policy) -> list[Labelled]:
     if not items:
         raise GuardRail(f"the leak filters rejected every trajectory ({report['rejected_by']})")
     write_jsonl(folder / "trajectories.jsonl", (labelled_to_row(item) for item in items))
-    write_json(done, report)
+    write_json(done, {**report, "kept": len(items)})
     say(
         f"prepare: {report['trajectories']} trajectories ({report['success']:.0%} succeed), "
         f"{report['steps']} steps, {report['branches']} branches, "
         f"{report['rejected']} blocks rejected"
     )
     return items
+
+
+def read_prepared(context: Context) -> list[Labelled]:
+    """The labelled trajectories of the finished stage.
+
+    Raises:
+        InputError: the stage has left none, or fewer than it counted.
+    """
+    folder = context.stage_dir("prepare")
+    report = folder / "report.json"
+    num = need(read_json(report), "kept", int, str(report), 1) if report.is_file() else None
+    return read_labelled(folder / "trajectories.jsonl", num)
 
 
 def _branches(

@@ -15,7 +15,7 @@ from forethought.algos.batching import reinforced
 from forethought.algos.credit import credit_episodes
 from forethought.algos.values import ValueFit, fit_values
 from forethought.config import RlConfig
-from forethought.errors import GuardRail
+from forethought.errors import GuardRail, InputError
 from forethought.progress import progress, say
 from forethought.rewards.terms import RewardConfig
 from forethought.rollout.engine import Start, run_rollouts_sync
@@ -77,7 +77,15 @@ def _resume(
     state = checkpoint.load(folder, policy, trainer.optimiser, guard)
     say(f"{context.eval_name('rl')}: going on after update {state['step']}")
     fit = state.get("fit")
-    return int(state["step"]), None if fit is None else ValueFit.from_dict(fit)
+    try:
+        return int(state["step"]), None if fit is None else ValueFit.from_dict(fit)
+    except (ValueError, AttributeError) as error:
+        raise InputError(
+            f"{checkpoint.latest(folder)}/state.json",
+            got=f"a fit that is none ({error})",
+            expected="the coefficients that stage 3 wrote, or null",
+            next_step="restore the folder, or remove it and start again without --resume",
+        ) from error
 
 
 def _trainer_config(section: RlConfig) -> TrainerConfig:

@@ -60,7 +60,13 @@ class Corpus:
 
 
 def train_supervised(
-    context: Context, stage: str, policy: Policy, corpus: Corpus, section: SupervisedConfig
+    context: Context,
+    stage: str,
+    policy: Policy,
+    corpus: Corpus,
+    section: SupervisedConfig,
+    *,
+    result: str = "model",
 ) -> Policy:
     """Trains `policy` on a corpus and saves it as STAGE/model.
 
@@ -70,6 +76,7 @@ def train_supervised(
         policy: changed in place.
         corpus: sequences in a fixed order, and the passes over them.
         section: optimiser, batch and checkpoint settings.
+        result: another name for the saved model, where it is not yet the stage's.
 
     Returns:
         The same policy, trained.
@@ -99,7 +106,7 @@ def train_supervised(
             if (number + 1) % section.checkpoint_every == 0 and not last:
                 state = {"step": number + 1, "seed": seed, **guard}
                 checkpoint.save(folder / "checkpoints", policy, trainer.optimiser, state)
-    policy.save(folder / "model")
+    policy.save(folder / result)
     return policy
 
 

@@ -8,7 +8,6 @@ one. The last two are kept.
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import shutil
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 
 from forethought.errors import InputError
-from forethought.jsonl import write_json
+from forethought.jsonl import need, read_json, write_json
 from forethought.training.optim import Optimiser
 from forethought.training.policy import Policy
 
@@ -65,10 +64,9 @@ def latest(folder: str | Path) -> Path | None:
     pointer = Path(folder) / _POINTER
     if not pointer.is_file():
         return None
-    try:
-        found = pointer.parent / str(json.loads(pointer.read_text("utf-8"))["latest"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(pointer, f"a file that names no checkpoint ({error})") from error
+    row = read_json(pointer, "the name of a checkpoint")
+    name: str = need(row, "latest", str, str(pointer), 1)
+    found = pointer.parent / name
     if not (found / "state.json").is_file():
         raise _damaged(pointer, f"the name of a checkpoint that is not there ({found.name})")
     return found
@@ -103,11 +101,15 @@ def load(
             expected="a folder that holds one",
             next_step="start the run without --resume",
         )
+    state = read_json(found / "state.json", "the state of a checkpoint")
+    if need(state, "step", int, str(found / "state.json"), 1) < 0:
+        raise _damaged(found / "state.json", f"step = {state['step']}")
     try:
-        state: dict[str, Any] = json.loads((found / "state.json").read_text("utf-8"))
         training = torch.load(found / "training.pt", map_location="cpu", weights_only=True)
     except (OSError, EOFError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
         raise _damaged(found, f"files that cannot be read ({error})") from error
+    if not isinstance(training, dict) or not {"optimiser", "rng"} <= set(training):
+        raise _damaged(found / "training.pt", "no state of an optimiser")
     _compare(found, state, guard or {})
     saved = Policy.load(found, dtype=policy.dtype, device=policy.device)
     if saved.sha256() != state.get("model"):

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from forethought.data.models import locate_model
 from forethought.errors import InputError, MissingError
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -51,9 +52,9 @@ class Policy:
             InputError: no such folder, a folder without a whole model, an unknown dtype or device.
             MissingError: a hub model that is neither in the cache nor within reach.
         """
-        where, local_only = _locate(str(path_or_name))
+        where, local_only = locate_model(str(path_or_name))
         kind = _dtype(dtype)
-        target = _device(device)
+        target = choose_device(device)
         with _Quiet():
             model, info = _from_pretrained(
                 lambda auto: auto.AutoModelForCausalLM.from_pretrained(
@@ -262,34 +263,9 @@ class Policy:
         return hidden.masked_fill_(~mask, torch.finfo(self.dtype).min).unsqueeze(1)
 
 
-def _locate(path_or_name: str) -> tuple[str, bool]:
-    """A checked local folder, or a hub name and whether only the cache may be asked."""
-    folder = Path(path_or_name).expanduser()
-    offline = any(os.environ.get(name) for name in ("HF_HUB_OFFLINE", "FORETHOUGHT_OFFLINE"))
-    looks_local = path_or_name.startswith((".", "/", "~")) or path_or_name.count("/") > 1
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise InputError(
-                str(folder),
-                got="a folder without config.json",
-                expected="a Hugging Face model folder",
-                next_step="name the folder that holds config.json and model.safetensors",
-            )
-        return str(folder), True
-    if folder.exists() or looks_local:
-        raise InputError(
-            path_or_name,
-            got="a file" if folder.exists() else "no such folder",
-            expected="a Hugging Face model folder, or the name of a model on the hub",
-            next_step="check the path",
-        )
-    return path_or_name, offline
-
-
 def _from_pretrained(load: Callable[[Any], Any], where: str, local_only: bool) -> Any:
     """Runs a loader of `transformers` and names what went wrong in our words."""
     import transformers
-    from safetensors import SafetensorError
 
     try:
         return load(transformers)
@@ -301,7 +277,7 @@ def _from_pretrained(load: Callable[[Any], Any], where: str, local_only: bool) -
             f"model {where} ({_first_line(error)})",
             next_step=step if local_only else "check the name and the network, or use a folder",
         ) from error
-    except (ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+    except Exception as error:  # foreign code says in many ways that it cannot use the files
         raise _unusable(where, error) from error
 
 
@@ -331,9 +307,15 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
     return _DTYPES[dtype]
 
 
-def _device(device: str | torch.device | None) -> torch.device:
+def choose_device(device: str | torch.device | None = None) -> torch.device:
+    """The device that a model goes to: the one named, else FORETHOUGHT_DEVICE, else the best.
+
+    Raises:
+        InputError: no name of a device.
+        MissingError: a device that is not here.
+    """
     name = device or os.environ.get("FORETHOUGHT_DEVICE")
-    if name is None:
+    if not name:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         target = torch.device(name)
@@ -344,8 +326,11 @@ def _device(device: str | torch.device | None) -> torch.device:
             expected="a device such as cpu, cuda or cuda:1",
             next_step="correct it",
         ) from error
-    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
-        raise MissingError(f"device {target}", next_step="set FORETHOUGHT_DEVICE=cpu")
+    try:
+        torch.zeros(1, device=target).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch's ways to say no
+        step = "set FORETHOUGHT_DEVICE=cpu"
+        raise MissingError(f"device {target} ({_first_line(error)})", next_step=step) from error
     return target
 
 

@@ -59,14 +59,17 @@ def _model(folder: Path) -> None:
     Policy(model=build_tiny_llama(len(tokenizer), shape, seed=0), tokenizer=tokenizer).save(folder)
 
 
-def run_file(name: str, text: str, line: int | None, *words: str) -> Case:
+def run_file(
+    name: str, text: str, line: int | None, *words: str, beside: dict[str, str] | None = None
+) -> Case:
     """A verb that reads a file of a run."""
 
     def case(tmp: Path) -> tuple[list[str], Path, int | None]:
         run = _run(tmp / "run")
-        file = run / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        for other, content in {**(beside or {}), name: text}.items():
+            file = run / other
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content, encoding="utf-8")
         return [w.replace("RUN", str(run)).replace("TMP", str(tmp)) for w in words], file, line
 
     return case
@@ -88,6 +91,29 @@ TASK = '{"id":"1","question":"who","answers":["x"],"kind":"qa"}'
 PAGE = '{"id":"p","title":"t","text":"x"}'
 EVAL = ["eval", "demo/atlas", "--model", "planner", "--tasks", "TMP/tasks.jsonl"]
 EVAL += ["--corpus", "TMP/corpus.jsonl", "--out", "TMP/out"]
+
+LABEL = {"value": 0.5, "source": "outcome", "s": 0, "k": 1, "prior": 0.5}
+STEP = {"think": "t", "action": {"kind": "answer", "text": "x"}, "observation": "", "failed": False}
+SUMMARY = json.dumps(
+    {"schema": "forethought.summary/1", "num_tasks": 1, "num_rollouts": 1, "num_failed": 0,
+     "seed": 0, "split": "val", "smoke": False, "model_sha256": "", "data_sha256": "",
+     "metrics": {"turns": {"value": None, "lo": None, "hi": None, "n": 0}}}
+).replace('"metrics": {', '\n"metrics": {\n')  # fmt: skip
+
+
+def stage(verb: str) -> list[str]:
+    """The command of a stage that starts from a model of the run."""
+    return [verb, "demo/atlas", "--out", "RUN", "--init", "RUN"]
+
+
+def trajectory(**changed: object) -> str:
+    """A line of trajectories.jsonl."""
+    task = {"id": "a", "question": "q", "answers": ["x"], "kind": "qa", "split": "train"}
+    row = {"schema": "forethought.trajectory/1", "source_policy": "p", "success": 1,
+           "stop_reason": "answer", "task": {**task, "world_seed": None, "columns": {}},
+           "steps": [STEP], "labels": [LABEL], "branches": []}  # fmt: skip
+    return json.dumps({**row, **changed})
+
 
 CASES: dict[str, Case] = {
     "parse": small_tool(["parse"], '{"id":"a","text":"x"}'),
@@ -137,8 +163,76 @@ CASES: dict[str, Case] = {
     ),
     "sft: trajectories": run_file(
         "prepare/trajectories.jsonl", '{"schema":"forethought.trajectory/9"}', 1,
-        *("sft", "demo/atlas", "--out", "RUN", "--init", "RUN/midtrain"),
+        *stage("sft"),
     ),
+    "sft: no trajectory": run_file("prepare/trajectories.jsonl", "\n", None, *stage("sft")),
+    "midtrain: no trajectory": run_file(
+        "prepare/trajectories.jsonl", "", None, *stage("midtrain")
+    ),
+    "midtrain: labels": run_file(
+        "prepare/trajectories.jsonl", trajectory(labels=[]), 1, *stage("midtrain")
+    ),
+    "midtrain: label": run_file(
+        "prepare/trajectories.jsonl", trajectory(labels=[{**LABEL, "value": "x"}]), 1,
+        *stage("midtrain"),
+    ),
+    "midtrain: step": run_file(
+        "prepare/trajectories.jsonl", trajectory(steps=[{"think": "t"}]), 1, *stage("midtrain")
+    ),
+    "midtrain: cut off": run_file(
+        "prepare/trajectories.jsonl", trajectory(), 1, *stage("midtrain"),
+        beside={"prepare/report.json": '{"kept": 2}'},
+    ),
+    "run: empty resolved.json": run_file(
+        "resolved.json", "{}", None, "run", "demo/atlas", "--out", "RUN", "--resume"
+    ),
+    "eval: empty resolved.json": run_file(
+        "resolved.json", "{}", None, "eval", "demo/atlas", "--model", "RUN/rl", "--out", "TMP/o"
+    ),
+    "tokens: empty resolved.json": run_file(
+        "resolved.json", "{}", None, "tokens", "RUN", "--episode", "x"
+    ),
+    "report: empty resolved.json": run_file("resolved.json", "{}", 1, "report", "RUN"),
+    "diff: empty resolved.json": run_file("resolved.json", "{}", 1, "diff", "RUN", "RUN"),
+    "run: empty state.json": run_file(
+        "state.json", "{}", 1, "run", "demo/atlas", "--out", "RUN", "--resume"
+    ),
+    "run: done": run_file(
+        "state.json", '{\n"cpu_s": {},\n"done": 3}', 3,
+        *("run", "demo/atlas", "--out", "RUN", "--resume"),
+    ),
+    "report: cpu": run_file("state.json", '{"done": [],\n"cpu_s": {"a": "x"}}', 2, "report", "RUN"),
+    "report: empty run summary": run_file("summary.json", "{}", 1, "report", "RUN"),
+    "report: empty summary": run_file("evals/rl/summary.json", "{}", 1, "report", "RUN"),
+    "report: empty summary alone": run_file(
+        "evals/rl/summary.json", "{}", 1, "report", "RUN/evals/rl"
+    ),
+    "report: schema": run_file(
+        "evals/rl/summary.json", '{\n"schema": ["x"]}', 2, "report", "RUN/evals/rl", "--json"
+    ),
+    "diff: empty summary": run_file("evals/rl/summary.json", "{}", 1, "diff", "RUN", "RUN"),
+    "report: cell": run_file(
+        "evals/rl/summary.json", SUMMARY.replace('"n": 0', '"n": "x"'), 3, "report", "RUN"
+    ),
+    "report: half an interval": run_file(
+        "evals/rl/summary.json", SUMMARY.replace('null, "lo": null', '1, "lo": 1'), 3,
+        *("report", "RUN"),
+    ),
+    "report: environment": run_file("env.json", "{}", 1, "report", "RUN"),
+    "report: episodes": run_file(
+        "evals/rl/episodes.jsonl", "{}", 1, "report", "RUN",
+        beside={"evals/rl/summary.json": SUMMARY},
+    ),
+    "report: text in metrics": run_file(
+        "rl/metrics.jsonl", '{"step":1}\n{"step":2,"reward":"x"}', 2, "report", "RUN"
+    ),
+    "report: metrics without steps": run_file("rl/metrics.jsonl", "{}", 1, "report", "RUN"),
+    "view: no episode": run_file("evals/rl/episodes.jsonl", "", None, "view", "RUN"),
+    "credit: reward": run_file(
+        "e.jsonl", '{"schema":"forethought.episode/1","reward":NaN}', 1, "credit", "RUN/e.jsonl"
+    ),
+    "credit: damaged archive": run_file("e.jsonl.gz", "nothing", 1, "credit", "RUN/e.jsonl.gz"),
+    "credit: a folder": run_file("e.jsonl/x", "", None, "credit", "RUN/e.jsonl"),
 }  # fmt: skip
 
 
@@ -147,8 +241,8 @@ def test_a_malformed_file_ends_with_2_and_a_message_that_names_file_and_line(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words, file, line = CASES[name](tmp_path)
-    if words[0] == "sft":
-        _model(tmp_path / "run/midtrain/model")
+    if words[0] in ("sft", "midtrain"):
+        _model(tmp_path / "run/model")
     code = main(words)
     said = capsys.readouterr().err
     assert code == 2, said

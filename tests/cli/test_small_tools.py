@@ -98,6 +98,10 @@ def test_leaks_tells_the_reasons(monkeypatch, capsys, tmp_path):
     assert not out[1]["accepted"]
 
 
+def block(**more: object) -> dict[str, object]:
+    return {"roadmap": "r", "keywords": [], "analysis": "a", **more}
+
+
 @pytest.mark.parametrize(
     ("words", "row", "expected"),
     [
@@ -117,6 +121,12 @@ def test_leaks_tells_the_reasons(monkeypatch, capsys, tmp_path):
             "roadmap",
         ),
         (["leaks"], leak_row("x") | {"future": [3]}, "future"),
+        (["leaks"], leak_row("x") | {"block": block(q=1.5)}, "q = 1.5"),
+        (["leaks"], leak_row("x") | {"block": block(q=10**400)}, "401 digits"),
+        (["leaks"], leak_row("x") | {"block": block(q=float("nan"))}, "NaN"),
+        (["leaks"], leak_row("x") | {"block": block(q_text=[1])}, "q_text"),
+        (["parse"], '{"id": 1, "text": "\\ud800"}\n', "surrogate"),
+        (["parse"], "[" * 100_000 + "\n", "nested too deeply"),
     ],
 )
 def test_a_bad_row_is_named_with_its_line(monkeypatch, capsys, words, row, expected):

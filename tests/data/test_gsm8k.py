@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forethought.config import load_config
 from forethought.data.gsm8k import (
     GsmRow,
     GsmTrajectory,
@@ -22,6 +24,7 @@ from forethought.data.gsm8k import (
     number_text,
     parse_row,
 )
+from forethought.domains.gsm8k import Gsm8kDomain
 from forethought.errors import InputError, MissingError
 from forethought.rewards.grading import grade
 from forethought.tools.python import run_python
@@ -227,3 +230,28 @@ def test_without_a_file_the_hub_is_asked_and_its_absence_told(
     assert asked == [("openai/gsm8k", "main", "train"), ("openai/gsm8k", "main", "test")]
     with pytest.raises(InputError, match="split 'dev'"):
         load_gsm8k("dev")
+
+
+def test_a_file_without_a_problem_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORETHOUGHT_DATA", str(tmp_path))
+    for text in ("", "\n"):
+        (tmp_path / "gsm8k_train.jsonl").write_text(text)
+        with pytest.raises(InputError, match=r"gsm8k_train\.jsonl: got no rows"):
+            load_gsm8k("train")
+
+
+def test_a_file_with_too_few_problems_is_refused_by_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    domain = Gsm8kDomain.from_config(load_config("maths/gsm8k-smollm2"))
+    monkeypatch.setenv("FORETHOUGHT_DATA", str(tmp_path))
+    row = json.dumps({"question": "1 and 1?", "answer": "It is 2.\n#### 2"})
+    (tmp_path / "gsm8k_train.jsonl").write_text(row + "\n")
+    for ask in (
+        lambda: domain.tasks("train", 3),
+        lambda: domain.tasks("val", 3),
+        lambda: domain.trajectories(3, None),
+        lambda: domain.trajectories(3, None, split="val"),
+    ):
+        with pytest.raises(InputError, match="no problem that can be used"):
+            ask()

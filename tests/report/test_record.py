@@ -38,7 +38,8 @@ def block_row(fall: float, number: int) -> JsonRow:
 def make_run(root: Path, seed: int, before: int, after: int) -> Path:
     paths = RunPaths(root)
     write_json(paths.resolved, {"name": "r", "seed": seed, "smoke": False})
-    write_json(paths.env, {"command": f"forethought demo --seed {seed}"})
+    env = {"schema": "forethought.env/1", "command": f"forethought demo --seed {seed}"}
+    write_json(paths.env, {**env, "sha256": {}})
     write_text_atomic(paths.config, f"seed = {seed}\n")
     both = {"sft": episodes(seed, before), "rl": episodes(seed, after)}
     for name, rows in both.items():
@@ -52,9 +53,8 @@ def make_run(root: Path, seed: int, before: int, after: int) -> Path:
         {"a": "midtrain", "b": "base", "metric": "block_loss.true", **(difference(losses) or {})},
         {"a": "rl", "b": "sft", "metric": "success", **(difference(success) or {})},
     ]
-    write_json(
-        paths.summary, {"seed": seed, "comparisons": rows, "cpu_s": {"rl": 90.0}, "peak_rss_mb": 7}
-    )
+    summary = {"schema": "forethought.run/1", "seed": seed, "comparisons": rows}
+    write_json(paths.summary, {**summary, "cpu_s": {"rl": 90.0}, "peak_rss_mb": 7})
     write_jsonl(root / "sft" / "metrics.jsonl", [{"step": 1, "ce_loss": 0.5}])
     return root
 
@@ -139,3 +139,22 @@ def test_only_run_folders_are_recorded_and_nothing_is_written_for_others(
     assert "expected the folder of a finished run" in said.err and "Next:" in said.err
     assert words == [] or str(runs[0] / words[-1]) in said.err
     assert said.out == "" and not out.exists()
+
+
+def test_records_are_reported_like_runs(
+    runs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, both = runs[0].parent / "one", runs[0].parent / "both"
+    write_record(runs[:1], one)
+    write_record(runs, both)
+    for path, shown in ((one, "CPU 1.5 min"), (both, "seeds 0, 1"), (both / "seed-1", "CPU")):
+        assert main(["report", str(path)]) == 0
+        assert shown in capsys.readouterr().out
+
+
+def test_a_record_is_no_file(runs: list[Path]) -> None:
+    with pytest.raises(InputError, match="a file"):
+        write_record(runs[:1], runs[0] / "config.toml")
+    (runs[0] / "config.toml").unlink()
+    with pytest.raises(InputError, match=r"config\.toml: got no such file"):
+        write_record(runs[:1], runs[0].parent / "new")

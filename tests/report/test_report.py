@@ -126,3 +126,10 @@ def test_diff_exits_1_where_figures_differ_and_0_where_none_does(
     assert main(["diff", str(run), str(other)]) == 1
     assert "config.name: 'a <run>' -> 'b'" in capsys.readouterr().out
     assert json.loads((run / "resolved.json").read_text())["seed"] == 3
+
+
+@pytest.mark.parametrize("key", ["metrics.none.value", "metrics", "seed.x", "by_step.7.n", "x.0"])
+def test_a_quoted_figure_that_no_record_has_has_drifted(run: Path, key: str) -> None:
+    readme = run / "README.md"
+    readme.write_text(f"<!-- record: evals/sft/summary.json {key} -->0.06\n")
+    assert len(drifted(readme, run)) == 1

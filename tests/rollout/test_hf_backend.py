@@ -278,3 +278,26 @@ def test_a_sliding_window_is_refused_where_it_would_matter() -> None:
 def test_impossible_sampling_is_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="sampling"):
         Sampling(**bad)
+
+
+def test_requests_cancelled_while_they_are_decoded_end_in_silence() -> None:
+    """An interrupt cancels the tasks in the midst of a wave."""
+    complaints: list[dict[str, Any]] = []
+
+    async def work(backend: HFBackend) -> list[object]:
+        asyncio.get_running_loop().set_exception_handler(lambda _, c: complaints.append(c))
+        requests = [request(ids, str(n), n, max_tokens=4) for n, ids in enumerate(prompts(3))]
+        tasks = [asyncio.ensure_future(backend.generate(each)) for each in requests]
+        run = backend._run
+
+        def interrupted(batch: list[Any]) -> list[Completion]:
+            for task in tasks:
+                task.cancel()
+            return run(batch)
+
+        backend._run = interrupted  # type: ignore[method-assign]
+        return list(await asyncio.gather(*tasks, return_exceptions=True))
+
+    outcomes = asyncio.run(work(HFBackend(tiny_model("llama"))))
+    assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes)
+    assert complaints == []

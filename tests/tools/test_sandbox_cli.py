@@ -55,7 +55,7 @@ def test_a_file_that_cannot_be_read_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["sandbox", "run", str(tmp_path / "absent.py")]) == 2
-    assert "absent.py: got No such file" in capsys.readouterr().err
+    assert "absent.py: got no such file" in capsys.readouterr().err
     (tmp_path / "latin.py").write_bytes(b"x = 1\n# caf\xe9\n")
     assert main(["sandbox", "run", str(tmp_path / "latin.py")]) == 2
     assert "latin.py:2: got byte 0xe9" in capsys.readouterr().err

@@ -124,15 +124,23 @@ def test_damage_is_named_and_never_loaded(tmp_path: Path) -> None:
     word_policy(seed=8).model.save_pretrained(made)
     with pytest.raises(InputError, match="hash"):
         checkpoint.load(tmp_path, maker.policy, maker.optimiser)
+    torch.save([1], made / "training.pt")
+    with pytest.raises(InputError, match="no state of an optimiser"):
+        checkpoint.load(tmp_path, maker.policy, maker.optimiser)
     (made / "training.pt").write_bytes(b"nothing")
     with pytest.raises(InputError, match="cannot be read"):
         checkpoint.load(tmp_path, maker.policy, maker.optimiser)
+    for text in ("[]", "null", "{}", '{"step": "x"}', '{"step": -1}', "{"):
+        (made / "state.json").write_text(text)
+        with pytest.raises(InputError, match=r"state\.json.*expected.*Next"):
+            checkpoint.load(tmp_path, maker.policy, maker.optimiser)
     (made / "state.json").unlink()
     with pytest.raises(InputError, match="not there"):
         checkpoint.latest(tmp_path)
-    (tmp_path / "latest.json").write_text("{")
-    with pytest.raises(InputError, match="names no checkpoint"):
-        checkpoint.latest(tmp_path)
+    for text in ("{", "[]", "null", "{}", '{"latest": 3}', "[" * 100_000):
+        (tmp_path / "latest.json").write_text(text)
+        with pytest.raises(InputError, match=r"latest\.json:1: "):
+            checkpoint.latest(tmp_path)
 
 
 def test_the_checkpoint_of_another_optimiser_is_refused(tmp_path: Path) -> None:

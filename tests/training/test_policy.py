@@ -92,6 +92,21 @@ def test_a_damaged_folder_is_refused_and_never_filled_with_fresh_weights(tmp_pat
         Policy.load(tmp_path / "m")
 
 
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("text", ["[]", "null", "{", "\x00", "3", '{"a": 1}', "{}"])
+def test_a_file_of_a_model_that_holds_something_else_is_named(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    word_policy().save(tmp_path / "m")
+    (tmp_path / "m" / name).write_text(text)
+    try:
+        Policy.load(tmp_path / "m")
+    except InputError as error:
+        assert str(tmp_path / "m") in str(error) and "Next:" in str(error)
+    else:  # an empty tokenizer_config is enough for transformers
+        assert text.startswith("{") and name == "tokenizer_config.json"
+
+
 def test_level_ids_exist_only_where_each_numeral_is_one_token() -> None:
     policy = word_policy()
     ids = policy.level_ids()

@@ -183,7 +183,8 @@ class HFBackend:
                         item.future.set_exception(error)
                 return
             for item, completion in zip(batch, completions, strict=True):
-                item.future.set_result(completion)
+                if not item.future.done():  # cancelled meanwhile: the run is being interrupted
+                    item.future.set_result(completion)
 
     def _run(self, requests: list[Request]) -> list[Completion]:
         training = self._model.training
