@@ -44,8 +44,10 @@ def run(context: Context, policy: Policy) -> Policy:
     policy.train_last(context.config.model.train_last_layers)
     # Before the checkpoint is read: the reference is the policy that the stage began with.
     reference = policy.copy() if section.kl > 0 else None
-    optim = OptimConfig(**section.optim.model_dump())
-    trainer = Trainer(policy, optim, _trainer_config(section), reference)
+    config = _trainer_config(section, one_token_levels=policy.level_ids() is not None)
+    embedding_lr = section.readout_lr if config.readout else None
+    optim = OptimConfig(**section.optim.model_dump(), embedding_lr=embedding_lr)
+    trainer = Trainer(policy, optim, config, reference)
     guard = {"config": context.config_hash, "data": "rl"}
     done, fit = _resume(context, policy, trainer, guard)
     log = MetricsLog(folder / "metrics.jsonl")
@@ -88,7 +90,8 @@ def _resume(
         ) from error
 
 
-def _trainer_config(section: RlConfig) -> TrainerConfig:
+def _trainer_config(section: RlConfig, *, one_token_levels: bool) -> TrainerConfig:
+    exact = section.profile == "causal" and one_token_levels
     return TrainerConfig(
         micro_batch_tokens=section.micro_batch_tokens,
         bf16=section.bf16,
@@ -98,7 +101,8 @@ def _trainer_config(section: RlConfig) -> TrainerConfig:
         clip_low=section.clip_low,
         clip_high=section.clip_high,
         kl_coefficient=section.kl,
-        brier_coefficient=section.c_q if section.profile == "causal" else 0.0,
+        brier_coefficient=section.c_q if exact else 0.0,
+        readout=exact and section.readout,
     )
 
 

@@ -23,6 +23,7 @@ class OptimConfig:
     name: Literal["muon", "adamw"] = "muon"
     lr: float = 6e-3  # Muon: hidden matrices; AdamW: everything
     adamw_lr: float = 6e-3  # Muon only: embeddings, norms, head, biases
+    embedding_lr: float | None = None  # embeddings and head; None: as above
     momentum: float = 0.95  # of Muon
     weight_decay: float = 0.0  # decoupled; on matrices, never on norms and biases
     betas: tuple[float, float] = (0.9, 0.95)  # of AdamW
@@ -131,7 +132,11 @@ def build_optimizer(model: Any, config: OptimConfig) -> Optimiser:
         )
     decay = config.weight_decay
     if config.name == "adamw":
-        groups = [_group([*matrices, *embeddings], config.lr, decay), _group(vectors, config.lr, 0)]
+        groups = [
+            _group(matrices, config.lr, decay),
+            _group(embeddings, config.embedding_lr or config.lr, decay),
+            _group(vectors, config.lr, 0),
+        ]
         return Optimiser({"adamw": _adamw(groups, config)}, config)
     if config.name != "muon":
         raise InputError(
@@ -149,7 +154,10 @@ def build_optimizer(model: Any, config: OptimConfig) -> Optimiser:
             momentum=config.momentum,
             adjust_lr_fn="match_rms_adamw",
         )
-    groups = [_group(embeddings, config.adamw_lr, decay), _group(vectors, config.adamw_lr, 0)]
+    groups = [
+        _group(embeddings, config.embedding_lr or config.adamw_lr, decay),
+        _group(vectors, config.adamw_lr, 0),
+    ]
     if embeddings or vectors:
         parts["adamw"] = _adamw(groups, config)
     return Optimiser(parts, config)

@@ -8,8 +8,10 @@ the weights. So neither the size of a micro-batch nor the number of rows changes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import torch
+from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from forethought.algos.losses import LossTerms, RatioStats, clipped_surrogate, cross_entropy
@@ -47,6 +49,7 @@ class TrainerConfig:
     pg_coefficient: float = 1.0
     brier_coefficient: float = 1.0
     kl_coefficient: float = 0.0  # of KL(policy || reference); needs a reference
+    readout: bool = False  # Brier slots train the output embeddings alone, and nothing else does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,10 @@ class Trainer:
         assert reference is not None or not config.kl_coefficient, "a KL term needs a reference"
         self.policy = policy
         self.config = config
+        if config.readout:  # what the embeddings and the matrices share must belong to neither
+            for parameter in policy.model.parameters():
+                if parameter.ndim == 1:
+                    parameter.requires_grad_(False)
         self.optimiser = build_optimizer(policy.model, optim)
         self._scorer = Scorer(
             policy,
@@ -155,7 +162,7 @@ class Trainer:
         sequences = [s for s, count in zip(sequences, counts, strict=True) if count]
         sources = [sequence.source for sequence in sequences]
         self._check(sequences, denominators)
-        totals, loss = _Totals(trained=trained), 0.0
+        totals, loss, held = _Totals(trained=trained), 0.0, list[Tensor]()
         self.policy.model.train()
         self.optimiser.zero_grad()
         for batch in pack(sequences, self._pack_config(sequences)):
@@ -163,10 +170,27 @@ class Trainer:
             value = float(terms.total.detach())
             here = [sources[index] for row in batch.members for index in row]
             require_finite_loss(value, here, step)
-            terms.total.backward()  # type: ignore[no-untyped-call]
+            if self.config.readout:
+                held.append(terms.brier)
+                terms = replace(terms, brier=terms.brier.detach())
+            if terms.total.requires_grad:  # rows may hold Brier slots alone
+                terms.total.backward()  # type: ignore[no-untyped-call]
             loss += value
+        if self.config.readout:
+            self._train_readout(held)
         self.policy.model.eval()
         return totals, loss
+
+    def _train_readout(self, brier: Sequence[Tensor]) -> None:
+        """Gives the output embeddings the gradient of the Brier terms in place of all others.
+
+        A number that trains the layers below it makes outcomes easier to foretell, and the surest
+        outcome is failure: success fell while the Brier loss did (docs/log.md, stage 3).
+        """
+        self.policy.model.get_output_embeddings().weight.grad = None
+        with_gradient = [term for term in brier if term.requires_grad]
+        if with_gradient:
+            torch.stack(with_gradient).sum().backward()  # type: ignore[no-untyped-call]
 
     def _pack_config(self, sequences: Sequence[TrainingSequence]) -> PackConfig:
         longest = max(len(sequence.ids) for sequence in sequences)
@@ -237,7 +261,8 @@ class Trainer:
             )
             pg, ratio = surrogate.loss, surrogate.ratio
         if over.brier and config.brier_coefficient and len(chosen.outcomes):
-            brier = self._scorer.brier(scores.slots, chosen.outcomes, denominator=over.brier)
+            slots = scores.slots.detach() if config.readout else scores.slots
+            brier = self._scorer.brier(slots, chosen.outcomes, denominator=over.brier)
         totals.kl += float(scores.kl.detach())
         totals.ce += float(ce.detach())
         totals.pg += float(pg.detach())
