@@ -172,7 +172,7 @@ class RlConfig(Section):
     readout: bool = True  # causal: the exact Brier term trains the output embeddings alone
     readout_lr: float = Field(2e-2, gt=0)  # of these; all other weights have `rl.optim`
     malformed_penalty: float = Field(0.5, ge=0)  # off the reward, a turn that breaks the format
-    kl: float = Field(0.05, ge=0)  # weight of the KL to the policy that stage 3 began with
+    kl: float = Field(0.08, ge=0)  # weight of the KL to the policy that stage 3 began with
     w_roadmap: float = Field(1.0, ge=0)  # causal: weight of these tokens in the policy gradient
     w_keyword: float = Field(0.2, ge=0)
     w_analysis: float = Field(0.2, ge=0)
@@ -185,7 +185,7 @@ class RlConfig(Section):
     clip_grad_norm: float = Field(1.0, ge=0)  # 0: off
     bf16: bool = False
     optim: OptimSection = OptimSection(
-        lr=1.5e-3, adamw_lr=2e-3, warmup_fraction=0.1, final_fraction=0.0
+        lr=1e-3, adamw_lr=2e-3, warmup_fraction=0.1, final_fraction=0.0
     )
     checkpoint_every: int = Field(5, ge=1)
     max_failed_share: float = Field(0.05, ge=0, le=1)

@@ -155,6 +155,49 @@ def test_the_exact_brier_score_is_that_of_the_21_levels_at_the_slot() -> None:
     assert stats["trained_tokens"] == 2
 
 
+def test_with_a_readout_the_number_trains_the_output_embeddings_alone_and_nothing_else_does() -> (
+    None
+):
+    moved: dict[str, set[str]] = {}
+    for part in ("slots", "tokens", "both"):
+        policy = word_policy()
+        before = {name: p.detach().clone() for name, p in policy.model.named_parameters()}
+        batch = sequences(policy, 4, 3, low=12)
+        if part != "tokens":
+            batch = [replace(s, brier=(BrierSlot(position=5, target=1.0),)) for s in batch]
+        if part == "slots":
+            batch = [replace(s, ce_weight=(), pg_weight=(), advantage=()) for s in batch]
+        maker = trainer(policy, readout=True, clip_grad_norm=0.0, micro_batch_tokens=64)
+        maker.step(batch, denominators=denominators(batch), step_index=0)
+        moved[part] = {
+            name
+            for name, p in policy.model.named_parameters()
+            if not torch.equal(p.detach(), before[name])
+        }
+    assert moved["slots"] == {"model.embed_tokens.weight"}
+    assert "model.embed_tokens.weight" not in moved["tokens"]
+    assert moved["both"] == moved["slots"] | moved["tokens"]
+    assert not any("norm" in name for name in moved["both"])
+
+
+def test_a_readout_gets_the_gradient_of_the_exact_brier_score() -> None:
+    policy = word_policy()
+    batch = [
+        replace(s, brier=(BrierSlot(position=5, target=1.0),))
+        for s in sequences(policy, 3, 3, low=12)
+    ]
+    over = denominators(batch)
+    embedding = policy.model.get_output_embeddings().weight
+    found = []
+    for others in (0.0, 1.0):
+        loss_and_gradient(
+            policy, batch, over, ce_coefficient=others, pg_coefficient=others, readout=True
+        )
+        found.append(embedding.grad.clone())
+    assert found[0].abs().sum() > 0
+    torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-7)
+
+
 def test_brier_slots_need_levels_of_one_token() -> None:
     batch = [TrainingSequence(ids=(5, 6, 7), brier=(BrierSlot(position=2, target=1.0),))]
     with pytest.raises(InputError, match="cuts the numerals"):
