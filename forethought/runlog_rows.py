@@ -69,6 +69,7 @@ def episode_to_row(episode: Episode) -> JsonRow:
         },
         "wall_s": round(episode.wall_s, 4),
         "choice": None if episode.choice is None else asdict(episode.choice),
+        **({"group": episode.group} if episode.group else {}),
         "turns": [_turn_row(turn) for turn in episode.turns],
     }
 
@@ -143,6 +144,7 @@ def episode_from_row(row: JsonRow, where: str, line: int) -> Episode:
         tokens_observation=_count(tokens, "observation", where, line),
         wall_s=float(_maybe(row, "wall_s", NUMBER, where, line) or 0.0),
         choice=None if choice is None else _choice(choice, where, line),
+        group=_maybe(row, "group", str, where, line) or "",
     )
 
 

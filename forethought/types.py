@@ -202,6 +202,7 @@ class Episode:
     tokens_observation: int = 0
     wall_s: float = 0.0
     choice: Choice | None = None
+    group: str = ""  # kind of task, a breakdown of summaries; "" = there is one kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,12 +118,15 @@ def _rows(split: str) -> list[GsmRow]:
 
 
 def _mixed(rows: list[GsmRow], num: int, max_annotations: int) -> list[Task]:
-    """Half rows with few annotations, half rows of all kinds, in file order."""
-    tasks = [(row.task, len(row.annotations)) for row in rows]
-    short = [task for task, count in tasks if 1 <= count <= max_annotations][: num // 2]
-    chosen = {task.id for task in short}
-    rest = [task for task, _ in tasks if task.id not in chosen][: num - len(short)]
-    return [*short, *rest]
+    """Half rows with few annotations, half rows of all kinds, in file order, marked as such."""
+    few = [row.task for row in rows if 1 <= len(row.annotations) <= max_annotations][: num // 2]
+    chosen = {task.id for task in few}
+    rest = [row.task for row in rows if row.task.id not in chosen][: num - len(few)]
+    return [*_marked(few, "few annotations"), *_marked(rest, "all kinds")]
+
+
+def _marked(tasks: list[Task], group: str) -> list[Task]:
+    return [replace(task, columns={**task.columns, "group": group}) for task in tasks]
 
 
 def as_trajectory(episode: GsmTrajectory) -> Trajectory:

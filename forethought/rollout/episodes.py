@@ -58,6 +58,7 @@ def to_episode(
         tokens_observation=sum(len(turn.observation_ids) for turn in rollout.turns),
         wall_s=rollout.wall_s,
         choice=known.choice,
+        group=str(rollout.task.columns.get("group", "")),
     )
 
 

@@ -106,12 +106,14 @@ def _by_step(valid: Sequence[Episode]) -> list[JsonRow]:
 
 
 def _groups(valid: Sequence[Episode]) -> JsonRow:
-    """Success by how the episode ended."""
-    groups: JsonRow = {}
-    for reason in sorted({episode.stop_reason.value for episode in valid}):
-        there = [episode for episode in valid if episode.stop_reason.value == reason]
-        groups[f"stop_reason={reason}"] = {
-            "n": len(there),
-            "success": float(np.mean([episode.success or 0 for episode in there])),
-        }
-    return groups
+    """Success by how the episode ended and, where tasks are of several kinds, by kind."""
+    members: dict[str, list[int]] = {}
+    for episode in valid:
+        names = [f"stop_reason={episode.stop_reason.value}"]
+        names += [f"group={episode.group}"] if episode.group else []
+        for name in names:
+            members.setdefault(name, []).append(episode.success or 0)
+    return {
+        name: {"n": len(there), "success": float(np.mean(there))}
+        for name, there in sorted(members.items())
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,6 +27,19 @@ def test_a_failed_rollout_is_counted_and_in_no_statistic() -> None:
     summary = summarise(rows, LABELS, resamples=20)
     assert (summary["num_rollouts"], summary["num_failed"], summary["num_tasks"]) == (2, 1, 2)
     assert summary["metrics"]["success"] == {"value": 1.0, "lo": 1.0, "hi": 1.0, "n": 1}
+
+
+def test_groups_count_success_by_ending_and_by_kind_of_task() -> None:
+    rows = [
+        replace(episode("a", 1, turn(0.5)), group="short"),
+        replace(episode("b", 0, turn(0.5)), group="short"),
+        episode("c", 1, turn(0.5)),
+    ]
+    groups = summarise(rows, LABELS, resamples=20)["groups"]
+    assert groups == {
+        "group=short": {"n": 2, "success": 0.5},
+        "stop_reason=answer": {"n": 3, "success": pytest.approx(2 / 3)},
+    }
 
 
 def test_first_and_last_leave_out_an_episode_whose_turn_has_no_q() -> None:

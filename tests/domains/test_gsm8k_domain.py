@@ -1,0 +1,50 @@
+"""GSM8K as the stages see it: which rows train, validate and test, and what is imitated."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from forethought.config import load_config
+from forethought.domains.gsm8k import VALIDATION_SHARE, Gsm8kDomain
+
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "gsm8k.jsonl"
+
+
+@pytest.fixture
+def domain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gsm8kDomain:
+    rows = FIXTURE.read_text(encoding="utf-8").splitlines()
+    tests = [
+        {**json.loads(row), "question": f"Again: {json.loads(row)['question']}"} for row in rows
+    ]
+    (tmp_path / "gsm8k_train.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (tmp_path / "gsm8k_test.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in tests), encoding="utf-8"
+    )
+    monkeypatch.setenv("FORETHOUGHT_DATA", str(tmp_path))
+    return Gsm8kDomain.from_config(load_config("maths/gsm8k-smollm2"))
+
+
+def test_validation_rows_never_train(domain: Gsm8kDomain) -> None:
+    count = len(FIXTURE.read_text(encoding="utf-8").splitlines())
+    held_out = {task.question for task in domain.tasks("val", count)}
+    assert len(held_out) == round(count * VALIDATION_SHARE)
+    trained = {t.task.question for t in domain.trajectories(10**6, None)}
+    trained |= {task.question for task in domain.tasks("train", count)}
+    assert trained and not trained & held_out
+    assert not any(question.startswith("Again") for question in trained | held_out)
+
+
+def test_half_of_the_test_rows_have_few_annotations_and_all_say_their_kind(
+    domain: Gsm8kDomain,
+) -> None:
+    tasks = domain.tasks("test", 12)
+    assert [task.columns["group"] for task in tasks] == ["few annotations"] * 6 + ["all kinds"] * 6
+    assert len({task.id for task in tasks}) == 12
+
+
+def test_planted_slips_are_told_and_not_imitated(domain: Gsm8kDomain) -> None:
+    assert any(not trajectory.success for trajectory in domain.trajectories(10**6, None))
+    assert domain.imitate_failures is False
