@@ -117,9 +117,7 @@ def test_without_a_split_the_label_is_the_file_s_own(evaluated: Any, files: list
     assert summary["split"] == "val" and "only" not in said
 
 
-def test_a_split_without_rows_is_refused(
-    evaluated: Any, files: list[str], tmp_path: Path
-) -> None:
+def test_a_split_without_rows_is_refused(evaluated: Any, files: list[str], tmp_path: Path) -> None:
     file = tmp_path / "tasks.jsonl"
     file.write_text("".join(line for line in file.open() if '"test"' not in line))
     code, _, _, said = evaluated("--model", "reactive", *files, "--split", "test")
