@@ -82,6 +82,7 @@ class _Scores(_Shape):
 class _Beside(_Shape):
     trivial: _Scores | None = Field(None, alias="trivial.first")
     oracle: _Scores | None = Field(None, alias="oracle.first")
+    route: _Scores | None = Field(None, alias="oracle_route.first")
     floor: float | None = Field(None, alias="ece_floor_expected.first")
 
 

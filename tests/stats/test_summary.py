@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from forethought.stats.bootstrap import difference, mean_over_seeds, paired_draws, task_counts
 from forethought.stats.floors import ece_floor, trivial_estimate
 from forethought.stats.summary import Labels, summarise
-from forethought.types import Episode
+from forethought.types import Choice, Episode
 from tests.stats.stats_builders import episode, turn
 
 LABELS = Labels(seed=1)
@@ -119,6 +120,21 @@ def test_precision_takes_every_turn_with_a_novel_keyword_and_a_later_observation
     metrics = summarise(rows, LABELS, resamples=20)["metrics"]
     assert metrics["keyword_precision"]["value"] == pytest.approx((0.5 + 1.0 + 0.0) / 3)
     assert (metrics["keyword_precision"]["n"], metrics["keyword_lift"]["n"]) == (3, 1)
+
+
+def test_the_oracles_of_question_and_route_stand_beside_the_first_turn() -> None:
+    rows = [
+        replace(
+            episode(str(n), won, turn(0.5, oracle=0.5)),
+            choice=Choice(chosen=0.9 if won else 0.2, mean=0.5, best=0.9),
+        )
+        for n, won in enumerate([1, 0, 1, 0])
+    ]
+    beside = summarise(rows, LABELS, resamples=5)["beside"]
+    assert beside["oracle.first"]["auroc"] == 0.5
+    assert beside["oracle_route.first"]["auroc"] == 1.0
+    assert beside["oracle_route.first"]["brier"] == pytest.approx((0.01 + 0.04) / 2)
+    assert summarise([episode("a", 1, turn())], LABELS)["beside"]["oracle_route.first"] is None
 
 
 def test_an_undefined_metric_is_null_with_its_n() -> None:
