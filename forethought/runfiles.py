@@ -49,6 +49,8 @@ class _State(_Shape):
     wall_s: dict[str, float] = Field(default_factory=dict)
     stages: list[_Stage] = Field(default_factory=list)
     dose: dict[str, float] = Field(default_factory=dict)
+    peak_rss_mb: float = 0.0
+    command: str = ""
 
 
 class _Env(_Shape):

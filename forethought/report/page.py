@@ -78,7 +78,7 @@ def _table_row(name: str, summary: JsonRow) -> JsonRow:
 
 
 def _beside(name: str, summary: JsonRow) -> list[str] | None:
-    """Floor, trivial estimates and oracles of the first turn as cells; None where there are none."""
+    """Floor, trivial estimate and oracles of the first turn as cells; None where there are none."""
     beside = summary.get("beside") or {}
     sources = [beside.get(f"{key}.first") or {} for key in ("trivial", "oracle", "oracle_route")]
     values = [source.get(metric) for metric in ("auroc", "brier_skill") for source in sources]
