@@ -49,6 +49,8 @@ class _State(_Shape):
     wall_s: dict[str, float] = Field(default_factory=dict)
     stages: list[_Stage] = Field(default_factory=list)
     dose: dict[str, float] = Field(default_factory=dict)
+    peak_rss_mb: float = 0.0
+    command: str = ""
 
 
 class _Env(_Shape):
@@ -82,6 +84,7 @@ class _Scores(_Shape):
 class _Beside(_Shape):
     trivial: _Scores | None = Field(None, alias="trivial.first")
     oracle: _Scores | None = Field(None, alias="oracle.first")
+    route: _Scores | None = Field(None, alias="oracle_route.first")
     floor: float | None = Field(None, alias="ece_floor_expected.first")
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from forethought.config import RunConfig
@@ -33,6 +34,13 @@ def add_stage_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--init", help="model to start from (default: the stage before in --out)")
     add_seed(parser)
     parser.add_argument("--resume", action="store_true", help="go on with a stage that was stopped")
+    parser.add_argument("--json", action="store_true", help="print what came out as JSON")
+
+
+def print_outcome(args: argparse.Namespace, outcome: dict[str, Any]) -> None:
+    """With --json: the report of the stage, or the summaries of its evaluations by name."""
+    if args.json:
+        print(json.dumps(outcome))
 
 
 def open_stage(args: argparse.Namespace, stage: str) -> tuple[Context, Policy]:

@@ -23,13 +23,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--tasks", help="tasks.jsonl instead of the configured source")
     parser.add_argument("--corpus", help="corpus.jsonl that the tasks are searched in")
-    parser.add_argument("--split", choices=["val", "test"], help="default: the config's")
+    parser.add_argument(
+        "--split",
+        choices=["val", "test"],
+        help="default: the config's; with --tasks: only the rows of that split",
+    )
     source.add_argument(
         "--worlds", type=seeds, metavar="A:B", help="world seeds A to B-1 instead of a split"
     )
     parser.add_argument("--num", type=positive, help="number of tasks (default: the config's)")
     parser.add_argument("--samples", type=positive, default=1, help="rollouts a task (default 1)")
-    parser.add_argument("--mode", default="", help="faithful, plain or imagine-K")
+    parser.add_argument(
+        "--mode",
+        default="",
+        help="faithful, plain or imagine-K (default: plain for a scripted policy and for "
+        "stages before sft, else faithful)",
+    )
     parser.add_argument(
         "--temperature", type=not_negative, help="default: the config's; 0 = greedy"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from forethought.cli._stage import add_stage_arguments as add_arguments
-from forethought.cli._stage import open_stage
+from forethought.cli._stage import open_stage, print_outcome
 
 HELP = "stage 1 (WM-AMT): free-text foresight from hindsight"
 OVERRIDES = True
@@ -21,5 +21,5 @@ def run(args: argparse.Namespace) -> int:
     context, policy = open_stage(args, "midtrain")
     items = read_prepared(context)
     midtrain.run(context, items, policy)
-    evaluate_stage(context, policy, "midtrain")
+    print_outcome(args, evaluate_stage(context, policy, "midtrain"))
     return 0

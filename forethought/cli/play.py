@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 from forethought.cli._args import natural
 
@@ -19,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=natural, default=0, help="which task of the split (default 0)"
     )
+    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,13 +36,22 @@ def run(args: argparse.Namespace) -> int:
     task = domain.tasks("val", args.seed + 1)[-1]
     env = domain.make_env()
     first = env.reset(**row_of(task))
-    print(f"question: {task.question}")
-    print(first or "", end="")
+    out = sys.stderr if args.json else sys.stdout
+    print(f"question: {task.question}", file=out)
+    print(first or "", end="", file=out)
     print("type a tool and its text (search employer banok), or: answer TEXT", file=sys.stderr)
-    return _by_hand(env, task)
+    answer, correct = _by_hand(env, task, out)
+    if args.json:
+        row = {"task_id": task.id, "question": task.question, "answers": list(task.answers)}
+        print(json.dumps({**row, "answer": answer, "correct": correct}))
+    return 0
 
 
-def _by_hand(env: Any, task: Any) -> int:
+def _by_hand(env: Any, task: Any, out: TextIO) -> tuple[str | None, bool]:
+    """Carries out the lines of standard input; the answer given, if any, and whether it is right.
+
+    What the environment says goes to `out`.
+    """
     from forethought.envs.base import call_tool
     from forethought.rewards.grading import grade
 
@@ -49,15 +60,15 @@ def _by_hand(env: Any, task: Any) -> int:
         if not kind:
             continue
         if kind == "answer":
-            verdict = grade(task.kind, text, list(task.answers))
-            print("right" if verdict.correct else f"wrong; the answer is {task.answers[0]}")
-            return 0
+            correct = grade(task.kind, text, list(task.answers)).correct
+            print("right" if correct else f"wrong; the answer is {task.answers[0]}", file=out)
+            return text, correct
         observation = call_tool(env, kind, text)
-        print(observation)
+        print(observation, file=out)
         if getattr(observation, "done", False):
-            print("the world ended the episode")
-            return 0
-    return 0
+            print("the world ended the episode", file=out)
+            break
+    return None, False
 
 
 def _watch(config: Any, args: argparse.Namespace) -> int:
@@ -65,12 +76,15 @@ def _watch(config: Any, args: argparse.Namespace) -> int:
     from tempfile import TemporaryDirectory
 
     from forethought.evals.command import EvalRequest, evaluate
-    from forethought.runlog import read_episodes
+    from forethought.runlog import episode_to_row, read_episodes
 
     with TemporaryDirectory() as folder:
         request = EvalRequest(model=args.model, out=Path(folder), num=args.seed + 1)
         evaluate(config, request)
         episode = read_episodes(Path(folder) / "episodes.jsonl")[-1]
+    if args.json:
+        print(json.dumps(episode_to_row(episode)))
+        return 0
     print(f"question: {episode.question}")
     for turn in episode.turns:
         print(turn.text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 HELP = "tables of runs and evaluations; --check README.md compares quoted figures"
@@ -17,14 +18,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--record", metavar="DIR", help="write a record of the runs: what a figure rests on"
     )
-    parser.add_argument("--json", action="store_true", help="print the summaries as JSON")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print the summary as JSON; of several paths, one list of them",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints the tables, or the figures that drifted."""
     from forethought.errors import InputError
-    from forethought.report.page import build_page
-    from forethought.report.tables import PRINTERS, drifted, print_run
+    from forethought.report.tables import drifted
     from forethought.runfiles import read_any_summary
 
     if not args.paths and not args.check:
@@ -37,23 +41,12 @@ def run(args: argparse.Namespace) -> int:
 
         for file in write_record(paths, Path(args.record)):
             print(f"{file} ({file.stat().st_size:,} bytes)", file=sys.stderr)
-    runs: list[Path] = []
-    for path in paths:
-        is_run = (path / "resolved.json").is_file()
-        runs += [path] if is_run else []
-        if args.json:
-            print(json.dumps(read_any_summary(path / "summary.json")))
-        elif is_run:
-            build_page(path)
-            print_run(path)
-        else:
-            summary = read_any_summary(path / "summary.json")
-            PRINTERS[summary["schema"]](summary)
-    if len(runs) > 1 and args.record is None and not args.json:
-        from forethought.report.pooled import pool
-        from forethought.report.tables import print_pooled
-
-        print_pooled(pool(runs))
+    if args.json:
+        found = [read_any_summary(path / "summary.json") for path in paths]
+        if found:
+            print(json.dumps(found[0] if len(found) == 1 else found))
+    else:
+        _print(paths, pooled=args.record is None)
     if args.check is None:
         return 0
     readme = Path(args.check)
@@ -61,3 +54,26 @@ def run(args: argparse.Namespace) -> int:
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0
+
+
+def _print(paths: Sequence[Path], *, pooled: bool) -> None:
+    """The tables of each path, then those of all runs together where there are several."""
+    from forethought.report.page import build_page
+    from forethought.report.tables import PRINTERS, print_run
+    from forethought.runfiles import read_any_summary
+
+    runs: list[Path] = []
+    for path in paths:
+        is_run = (path / "resolved.json").is_file()
+        runs += [path] if is_run else []
+        if is_run:
+            build_page(path)
+            print_run(path)
+        else:
+            summary = read_any_summary(path / "summary.json")
+            PRINTERS[summary["schema"]](summary)
+    if len(runs) > 1 and pooled:
+        from forethought.report.pooled import pool
+        from forethought.report.tables import print_pooled
+
+        print_pooled(pool(runs))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from forethought.cli._stage import add_stage_arguments as add_arguments
-from forethought.cli._stage import open_stage
+from forethought.cli._stage import open_stage, print_outcome
 
 HELP = "stage 3 (FC-RL): groups of rollouts, credit for each span"
 OVERRIDES = True
@@ -19,5 +19,5 @@ def run(args: argparse.Namespace) -> int:
 
     context, policy = open_stage(args, "rl")
     rl.run(context, policy)
-    evaluate_stage(context, policy, "rl")
+    print_outcome(args, evaluate_stage(context, policy, "rl"))
     return 0

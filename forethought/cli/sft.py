@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from forethought.cli._stage import add_stage_arguments as add_arguments
-from forethought.cli._stage import open_stage
+from forethought.cli._stage import open_stage, print_outcome
 
 HELP = "stage 2 (FE-SFT): the tagged block on every turn"
 OVERRIDES = True
@@ -22,5 +22,5 @@ def run(args: argparse.Namespace) -> int:
     items = read_prepared(context)
     chosen = items[: context.config.sft.num_episodes]
     sft.run(context, chosen, policy, fresh_labels=False)
-    evaluate_stage(context, policy, "sft")
+    print_outcome(args, evaluate_stage(context, policy, "sft"))
     return 0

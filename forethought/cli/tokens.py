@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="folder of a run")
     parser.add_argument("--episode", required=True, help="task id, or task id/rollout")
     parser.add_argument("--eval", default="rl", help="which evaluation (default: rl)")
+    parser.add_argument("--json", action="store_true", help="accepted; the output is JSON lines")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from forethought.cli._args import positive
@@ -15,18 +16,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="folder of a run, or of one evaluation")
     parser.add_argument("--eval", default="rl", help="which evaluation of the run (default: rl)")
     parser.add_argument("--num", type=positive, default=10, help="how many episodes (default 10)")
+    parser.add_argument("--json", action="store_true", help="print the episodes as one JSON list")
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints evenly spaced episodes."""
-    from forethought.runlog import RunPaths, read_episodes
+    from forethought.runlog import RunPaths, episode_to_row, read_episodes
 
     folder = Path(args.run)
     if not (folder / "episodes.jsonl").is_file():
         folder = RunPaths(folder).eval_dir(args.eval)
     episodes = read_episodes(folder / "episodes.jsonl")
     step = max(1, len(episodes) // args.num)
-    for episode in episodes[::step][: args.num]:
+    shown = episodes[::step][: args.num]
+    if args.json:
+        print(json.dumps([episode_to_row(episode) for episode in shown]))
+        return 0
+    for episode in shown:
         verdict = {1: "won", 0: "lost", None: "no verdict"}[episode.success]
         print(f"\n{episode.task_id}/{episode.rollout}  {verdict}  ({episode.stop_reason})")
         print(f"  {episode.question}")

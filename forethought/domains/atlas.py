@@ -148,25 +148,7 @@ class AtlasDomain:
 
     def truth(self, rollout: Rollout) -> Truth:
         """The wanderer's exact success probabilities, what was copied, and the first choice."""
-        oracle = Oracle(self.law)
-        tracker = StateTracker(oracle, rollout.task.question)
-        values: list[float | None] = []
-        first = ""
-        for turn in rollout.turns:
-            values.append(tracker.p)
-            action = turn.parsed.action
-            if action is not None and action.kind == "search":
-                before = tracker.state.unused
-                tracker.step(action.text, turn.observation)
-                begun = [letter for letter in before if letter not in tracker.state.unused]
-                first = first or (begun[0] if begun else "")
-        routes = oracle.first_values(tracker.facts)
-        choice = Choice(
-            chosen=routes.get(first, 0.0),
-            mean=sum(routes.values()) / max(len(routes), 1),
-            best=max(routes.values(), default=0.0),
-        )
-        return Truth(p=tuple(values), copied=_copied(rollout), choice=choice)
+        return truth_of(self.law, rollout)
 
     def pages_of_training(self) -> Iterator[str]:
         """Texts of the pages of worlds that base training may read, without end."""
@@ -174,6 +156,29 @@ class AtlasDomain:
         for seed in itertools.count(first):
             for page in self._world(seed).pages:
                 yield page.text
+
+
+def truth_of(law: Law, rollout: Rollout) -> Truth:
+    """What a law says about a rollout whose question is one of the world."""
+    oracle = Oracle(law)
+    tracker = StateTracker(oracle, rollout.task.question)
+    values: list[float | None] = []
+    first = ""
+    for turn in rollout.turns:
+        values.append(tracker.p)
+        action = turn.parsed.action
+        if action is not None and action.kind == "search":
+            before = tracker.state.unused
+            tracker.step(action.text, turn.observation)
+            begun = [letter for letter in before if letter not in tracker.state.unused]
+            first = first or (begun[0] if begun else "")
+    routes = oracle.first_values(tracker.facts)
+    choice = Choice(
+        chosen=routes.get(first, 0.0),
+        mean=sum(routes.values()) / max(len(routes), 1),
+        best=max(routes.values(), default=0.0),
+    )
+    return Truth(p=tuple(values), copied=_copied(rollout), choice=choice)
 
 
 def _copied(rollout: Rollout) -> tuple[bool | None, ...]:

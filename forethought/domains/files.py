@@ -10,12 +10,15 @@ from forethought.config import RunConfig
 from forethought.data.corpora import load_corpus
 from forethought.data.tasks import load_tasks
 from forethought.domains import make_domain, no_worlds
+from forethought.domains.atlas import AtlasDomain, truth_of
 from forethought.envs.search_qa import SearchQA
 from forethought.hindsight.trajectory import Trajectory
 from forethought.hindsight.writer import Writer
 from forethought.rollout.render import TextFormat
 from forethought.tools.retrieval import BM25Retriever, Retriever
 from forethought.types import Rollout, Task, Truth
+from forethought.worlds.atlas.law import Law
+from forethought.worlds.atlas.text import read_question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,7 @@ class FileSearchDomain:
     rows: tuple[Task, ...]
     retriever: Retriever
     top_k: int
+    law: Law | None = None  # of the configured source, for questions of the world atlas
     imitate_failures: bool = False  # there is nothing to imitate
 
     @classmethod
@@ -45,11 +49,12 @@ class FileSearchDomain:
             rows=tuple(load_tasks(Path(tasks))),
             retriever=BM25Retriever(load_corpus(Path(corpus))),
             top_k=config.rollout.top_k_documents,
+            law=like.law if isinstance(like, AtlasDomain) else None,
         )
 
     def tasks(self, split: str, num: int, *, offset: int = 0) -> list[Task]:
-        """The first `num` tasks of the file after `offset`; splits are not told apart."""
-        return list(self.rows[offset : offset + num])
+        """The first `num` tasks of a split after `offset`, in the order of the file."""
+        return [task for task in self.rows if task.split == split][offset : offset + num]
 
     def tasks_of_worlds(self, seeds: range, num: int | None) -> list[Task]:
         """A file has no worlds."""
@@ -72,5 +77,7 @@ class FileSearchDomain:
         return ()
 
     def truth(self, rollout: Rollout) -> Truth:
-        """There is no oracle."""
-        return Truth()
+        """What the law says about a question of the world atlas; of others nothing is known."""
+        if self.law is None or read_question(rollout.task.question) is None:
+            return Truth()
+        return truth_of(self.law, rollout)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from forethought.config import RunConfig, read_resolved
+from forethought.data.tasks import load_tasks
 from forethought.domains import Domain, make_domain
 from forethought.errors import InputError, MissingError
 from forethought.evals.baselines import BASELINES, scripted_backend
@@ -22,12 +23,15 @@ from forethought.evals.run import (
     tasks_hash,
     write_evaluation,
 )
+from forethought.progress import say
 from forethought.rewards.terms import RewardConfig
 from forethought.rollout.backend import Sampling
 from forethought.rollout.engine import EngineConfig
-from forethought.rollout.modes import Mode, parse_mode
+from forethought.rollout.modes import Mode, mode_after, parse_mode
 from forethought.runlog import RunPaths
 from forethought.types import Task
+from forethought.worlds.atlas.law import Law
+from forethought.worlds.atlas.text import read_question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,17 +59,42 @@ def evaluate(config: RunConfig, request: EvalRequest) -> dict[str, Any]:
         MissingError: a model behind a server.
     """
     config = _with_law(config, request)
+    mode = _mode(request)
     domain = _domain(config, request)
-    tasks = _tasks(config, domain, request)
-    scripted = request.model in BASELINES
-    mode = parse_mode(request.mode or ("plain" if scripted else "faithful"))
-    setting = _setting(config, domain, request, mode)
+    tasks, split = _tasks(config, domain, request)
+    if request.num is not None and len(tasks) < request.num:
+        say(f"--num {request.num}: there are only {len(tasks)} tasks, so these are evaluated")
+    setting = _setting(config, domain, request, mode, split)
     result = (
         _scripted(config, setting, tasks, request.model)
-        if scripted
+        if request.model in BASELINES
         else _modelled(config, setting, tasks, request.model, mode)
     )
     return write_evaluation(setting, result, request.out)
+
+
+def _mode(request: EvalRequest) -> Mode:
+    """The mode asked for, else the one that the policy was made for."""
+    if request.model not in BASELINES:
+        return parse_mode(request.mode or _own_mode(request.model))
+    mode = parse_mode(request.mode or "plain")
+    if mode.prompt != "plain" or mode.imagine:
+        raise InputError(
+            "--mode",
+            got=f"{request.mode} for {request.model}",
+            expected="plain: a scripted policy writes no blocks",
+            next_step="drop --mode, or name a model",
+        )
+    return mode
+
+
+def _own_mode(model: str) -> str:
+    """That of the evaluation in a run, for a stage of one; else with blocks."""
+    run = _run_of(model)
+    if run is None:
+        return "faithful"
+    parts = Path(model).relative_to(run).parts
+    return mode_after(next((part for part in reversed(parts) if part != "model"), "rl"))
 
 
 def _with_law(config: RunConfig, request: EvalRequest) -> RunConfig:
@@ -96,12 +125,20 @@ def _run_of(model: str) -> Path | None:
 
 
 def _domain(config: RunConfig, request: EvalRequest) -> Domain:
-    if (request.corpus is None) != (request.tasks is None) and config.data.source == "atlas":
+    needs_both = request.corpus is not None or config.data.source == "atlas"
+    if (request.corpus is None) != (request.tasks is None) and needs_both:
         raise InputError(
             "--tasks and --corpus",
             got="one of them",
             expected="both for a search environment, or neither",
             next_step="give the corpus that the tasks are searched in",
+        )
+    if request.tasks is not None and request.worlds is not None:
+        raise InputError(
+            "--tasks and --worlds",
+            got="both",
+            expected="one source of tasks",
+            next_step="drop one of the two",
         )
     if request.corpus is not None:
         from forethought.domains.files import FileSearchDomain
@@ -110,18 +147,49 @@ def _domain(config: RunConfig, request: EvalRequest) -> Domain:
     return make_domain(config)
 
 
-def _tasks(config: RunConfig, domain: Domain, request: EvalRequest) -> list[Task]:
-    split = request.split or config.eval.split
-    num = request.num or config.eval.num_tasks
-    if request.corpus is not None:
-        return domain.tasks(split, request.num or 10**9)
+def _tasks(config: RunConfig, domain: Domain, request: EvalRequest) -> tuple[list[Task], str]:
+    """The tasks and the label of their split."""
     if request.tasks is not None:
-        from forethought.data.tasks import load_tasks
-
-        return load_tasks(Path(request.tasks))[: request.num]
+        return _tasks_of_file(request.tasks, request)
     if request.worlds is not None:
-        return domain.tasks_of_worlds(_range(request.worlds), request.num)
-    return domain.tasks(split, num)
+        return _tasks_of_worlds(domain, request.worlds, request)
+    split = request.split or config.eval.split
+    return domain.tasks(split, request.num or config.eval.num_tasks), split
+
+
+def _tasks_of_file(file: str, request: EvalRequest) -> tuple[list[Task], str]:
+    rows = load_tasks(Path(file))
+    if request.split is None:
+        tasks = rows[: request.num]
+        return tasks, _label(tasks)
+    tasks = [task for task in rows if task.split == request.split]
+    if not tasks:
+        raise InputError(
+            file,
+            got=f"{len(rows)} tasks, none with split {request.split!r} (none said = 'train')",
+            expected=f"rows of --split {request.split}",
+            next_step="drop --split to take all rows, or give the rows their split",
+        )
+    return tasks[: request.num], request.split
+
+
+def _tasks_of_worlds(domain: Domain, worlds: str, request: EvalRequest) -> tuple[list[Task], str]:
+    """The seeds of worlds decide their split."""
+    tasks = domain.tasks_of_worlds(_range(worlds), request.num)
+    label = _label(tasks)
+    if request.split not in (None, label):
+        raise InputError(
+            "--split",
+            got=f"{request.split}, and --worlds {worlds}, which are of split {label}",
+            expected="the split that the seeds belong to",
+            next_step="drop --split, or choose other worlds",
+        )
+    return tasks, label
+
+
+def _label(tasks: Sequence[Task]) -> str:
+    splits = {task.split for task in tasks}
+    return splits.pop() if len(splits) == 1 else "mixed"
 
 
 def _range(text: str) -> range:
@@ -136,7 +204,9 @@ def _range(text: str) -> range:
     return range(int(first), int(last))
 
 
-def _setting(config: RunConfig, domain: Domain, request: EvalRequest, mode: Mode) -> EvalSetting:
+def _setting(
+    config: RunConfig, domain: Domain, request: EvalRequest, mode: Mode, split: str
+) -> EvalSetting:
     bounds = config.rollout
     temperature = config.eval.temperature if request.temperature is None else request.temperature
     return EvalSetting(
@@ -148,7 +218,7 @@ def _setting(config: RunConfig, domain: Domain, request: EvalRequest, mode: Mode
         ),
         reward=RewardConfig(),
         seed=config.seed if request.seed is None else request.seed,
-        split=request.split or ("acceptance" if request.worlds else config.eval.split),
+        split=split,
         mode=mode.prompt,
         samples=request.samples,
         smoke=config.smoke,
@@ -160,17 +230,11 @@ def _setting(config: RunConfig, domain: Domain, request: EvalRequest, mode: Mode
 def _scripted(
     config: RunConfig, setting: EvalSetting, tasks: Sequence[Task], name: str
 ) -> Evaluated:
-    from forethought.domains.atlas import AtlasDomain, atlas_tokenizer
+    from forethought.domains.atlas import atlas_tokenizer
 
-    if not isinstance(setting.domain, AtlasDomain):
-        raise InputError(
-            "--model",
-            got=f"{name} for {config.data.source}",
-            expected="a scripted policy only with the world atlas",
-            next_step="use demo/atlas, or name a model",
-        )
+    law = _law_for(config, setting.domain, tasks, name)
     tokenizer = atlas_tokenizer()
-    backend = scripted_backend(name, setting.domain.law, tokenizer)
+    backend = scripted_backend(name, law, tokenizer)
     rollouts = roll_out(setting, make_starts(setting, tasks), backend, tokenizer)
     return Evaluated(
         rollouts=rollouts,
@@ -178,6 +242,24 @@ def _scripted(
         model_sha256=hashlib.sha256(name.encode()).hexdigest(),
         data_sha256=tasks_hash(tasks),
     )
+
+
+def _law_for(config: RunConfig, domain: Domain, tasks: Sequence[Task], name: str) -> Law:
+    """The law that a scripted policy knows; its questions must be those of the world."""
+    from forethought.domains.atlas import AtlasDomain
+    from forethought.domains.files import FileSearchDomain
+
+    law = domain.law if isinstance(domain, AtlasDomain | FileSearchDomain) else None
+    strange = [task for task in tasks if read_question(task.question) is None]
+    if law is None or strange:
+        what = f"the question of task {strange[0].id}" if law and strange else config.data.source
+        raise InputError(
+            "--model",
+            got=f"{name} for {what}",
+            expected="a scripted policy only with questions of the world atlas",
+            next_step="use demo/atlas and its questions, or name a model",
+        )
+    return law
 
 
 def _modelled(

@@ -42,20 +42,21 @@ def imagine_first(
 
     Args:
         setting: the evaluation; its temperature is that of the candidates and of the rest.
-        tasks: one rollout each.
+        tasks: `setting.samples` rollouts each.
         policy: scores the levels.
         backend: samples.
         k: candidates; the first is the block that the plain evaluation would have sampled.
     """
+    attempts = [(task, sample) for task in tasks for sample in range(setting.samples)]
     starts = [
         Start(
             task=task,
             env=setting.domain.make_env(),
             index=candidate,
-            noise=(*noise_key(setting, task, 0), *((candidate,) if candidate else ())),
+            noise=(*noise_key(setting, task, sample), *((candidate,) if candidate else ())),
             mode=setting.mode,
         )
-        for task in tasks
+        for task, sample in attempts
         for candidate in range(k)
     ]
     one_turn = replace(setting, engine=replace(setting.engine, stop_after_turns=1))
@@ -65,7 +66,7 @@ def imagine_first(
     )
     chosen: list[Start] = []
     extra = 0
-    for number, task in enumerate(tasks):
+    for number, (task, sample) in enumerate(attempts):
         mine = range(number * k, (number + 1) * k)
         best = max(mine, key=lambda i: (_expected(levels[i]), -i))
         blocks = {i: block_ids(candidates[i].turns[0]) if candidates[i].turns else () for i in mine}
@@ -74,8 +75,8 @@ def imagine_first(
             Start(
                 task=task,
                 env=setting.domain.make_env(),
-                index=0,
-                noise=noise_key(setting, task, 0),
+                index=sample,
+                noise=noise_key(setting, task, sample),
                 prefix_ids=blocks[best],
                 mode=setting.mode,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +17,11 @@ from forethought.runlog import RunPaths, read_episodes
 from forethought.training.credit import credit_config, reinforce_config
 from forethought.training.policy import Policy
 from forethought.types import Episode, JsonRow, Rollout, Span, Task, Turn
+
+# The last stage in the name counts: an arm may be called after one, such as fe-sft-grpo.
+_EVALUATION = re.compile(
+    r"(?:(?P<arm>.+)-)?(?P<stage>base|midtrain|sft|rl)(?:-(?:greedy|imagine\d+))?"
+)
 
 
 def token_rows(run: Path, evaluation: str, name: str) -> Iterator[JsonRow]:
@@ -85,11 +91,10 @@ def _other(file: Path, line: int, got: str, expected: str) -> InputError:
 
 def _model_of(paths: RunPaths, evaluation: str) -> Path:
     """The model that an evaluation such as `rl`, `sft-greedy` or `ARM-rl` was made with."""
-    for stage in ("midtrain", "base", "sft", "rl"):
-        arm, found, _ = evaluation.partition(stage)
-        if found:
-            return paths.root / arm.rstrip("-") / stage / "model"
-    return paths.root / evaluation / "model"
+    found = _EVALUATION.fullmatch(evaluation)
+    if found is None:
+        return paths.root / evaluation / "model"
+    return paths.root / (found["arm"] or "") / found["stage"] / "model"
 
 
 def _rollout(episode: Episode, tokens: JsonRow, config: RunConfig, policy: Policy) -> Rollout:

@@ -4,7 +4,8 @@ A block written in hindsight may name the coming results, copy them, or speak of
 something given. Such a block teaches to look things up in a future that is not there at test time.
 The filters see state, future and accepted answers; each reason has a code:
 
-* `answer`   an accepted answer stands in the block and not in the state
+* `answer`   an accepted answer stands in the block and not in the state; a digit or a yes counts
+  as one in the keywords and in the roadmap
 * `entity`   a name or a number of the future stands in the block and not in the state
 * `overlap`  the block retells a result: ROUGE-L of 0.3 or more, or a stretch word by word
 * `voice`    the block speaks of a given future ("the path shows", "ground truth", "verified")
@@ -62,16 +63,36 @@ woman world writer year
 _KINDS = frozenset(_KINDS_TEXT.split())
 """Kinds of things: capitals inside names, innocent alone."""
 _CLOSED = frozenset({"yes", "no", "true", "false", "none", "unknown"})
+_INNOCENT = re.compile(
+    r"\b\d+\s+(?:results?|links?|steps?|hops?|pages?|facts?|calls?|look-?ups?|search(?:es)?)\s+"
+    r"(?:(?:is|are|still)\s+)*(?:missing|open|left|needed|remain(?:s|ing)?)\b"
+    r"|\b(?:yes\s*(?:or|/)\s*no|no\s*(?:or|/)\s*yes|true\s+or\s+false|false\s+or\s+true)\b"
+    r"|\bno(?=\s+(?!(?:or|and|as|because|since|so|then|is|will)\b)[a-z])",
+    re.IGNORECASE,
+)
+"""Counts of open steps, both of two answers, and "no" before a noun tell no short answer."""
+_SAYS = (
+    r"(?:show|reveal|confirm|contain|indicate|demonstrate|prove|establish|verif(?:y|ie))"
+    r"(?:s|d|ed)?\b"
+)
+_GIVEN = r"(?:provided|given|known|shown|revealed|stated|presented)"
+_WAS = r"(?:was|has\s+been|had\s+been)"
 _VOICE = re.compile(
     r"\b(?:future|true|given|successful|verified|gold(?:en)?)\s+"
     r"(?:path|trajectory|rollout|transcript|continuation)\b"
-    r"|\b(?:path|trajectory|future|transcript|continuation)\s+"
-    r"(?:\w+ly\s+)?(?:shows?|showed|reveals?|revealed|confirms?|confirmed|contains?|indicates?)\b"
+    rf"|\b(?:path|trajectory|future|transcript|continuation)\s+(?:\w+ly\s+)?{_SAYS}"
+    rf"|\bfuture\s+(?:\w+s|state|step|turn|action)\s+(?:\w+ly\s+)?{_SAYS}"
     r"|\bground[\s-]+truth\b|\bgold(?:en)?\s+(?:answer|label)\b|\bhindsight\b"
     r"|(?<!be )(?<!not )(?<!yet )(?<!to )\bverified\b"
-    r"|\b(?:final|correct|right|true|gold)\s+answer\s+(?:is|was|has been)\s+"
-    r"(?:already\s+)?(?:provided|given|known|shown|revealed|stated|presented)\b"
+    rf"|\b(?:final|correct|right|true|gold)\s+answer\s+(?:is|{_WAS})\s+(?:already\s+)?{_GIVEN}\b"
+    rf"|\banswer\s+(?:is|{_WAS})\s+already\s+{_GIVEN}\b"
+    # "until the answer is given" and "the answer is given by adding" are plans.
+    r"|(?<!if the )(?<!once the )(?<!when the )(?<!until the )(?<!unless the )(?<!after the )"
+    rf"(?<!before the )(?<!whether the )\banswer\s+(?:is\s+(?:provided|given|revealed)|{_WAS}\s+"
+    rf"{_GIVEN})\b(?!\s+(?:by|as|after|once|when|if)\b)"
+    rf"|\b(?:is|are|was|were)\s+(?:\w+ly\s+)?(?:found|{_GIVEN})\s+in\s+(?:the\s+)?future\b"
     r"|\b(?:presented|given|shown|provided)\s+as\s+(?:a\s+)?future\b"
+    r"|(?<!any )(?<!a )(?<!each )(?<!every )\bgiven\s+(?:(?:the|these|those|this|all)\s+)*future\b"
     r"|\b(?:we|i)\s+(?:now\s+|already\s+)?know\s+(?:that\s+)?(?:the\s+)?(?:final\s+)?answer\b"
     r"|\bas\s+(?:shown|seen|revealed)\s+(?:later|afterwards|in\s+the\s+future)\b"
     r"|\b(?:it|this)\s+(?:later\s+)?turned\s+out\b|\bthe\s+(?:provided|given)\s+future\b",
@@ -109,7 +130,7 @@ def check(
     """
     text = _block_text(block)
     found = {
-        "answer": _tells_answer(text, state, answers),
+        "answer": any(_tells_alias(block, text, state, alias) for alias in answers),
         "entity": _tells_entity(text, state, [*future, *answers], tuple(entities or ())),
         "overlap": any(_retells(block, state, observation) for observation in future),
         "voice": _VOICE.search(text) is not None,
@@ -127,22 +148,37 @@ def _block_text(block: Foresight) -> str:
     return f"{block.roadmap}\n-{keywords}\n{block.analysis}"
 
 
-def _tells_answer(text: str, state: str, answers: Sequence[str]) -> bool:
-    return any(_tells_alias(text, state, alias) for alias in answers)
-
-
-def _tells_alias(text: str, state: str, alias: str) -> bool:
+def _tells_alias(block: Foresight, text: str, state: str, alias: str) -> bool:
     alias = alias.strip()
     plain = " ".join(normalise(alias))
     if not plain:
         return bool(alias) and alias in text and alias not in state
     if re.search(_TOLD.format(alias=re.escape(alias)), text, re.IGNORECASE):
         return True
-    if contains(alias, state) or plain in _CLOSED or len(plain) == 1:
-        return False  # such words and digits stand in many innocent sentences
+    if contains(alias, state):
+        return False
+    if plain in _CLOSED or len(plain) == 1:
+        return _names_short(block, alias, plain)
     if _NUMBER.fullmatch(alias):
         return _value(alias) in _numbers(text) - _numbers(state)
     return contains(alias, text)
+
+
+def _names_short(block: Foresight, alias: str, plain: str) -> bool:
+    """True where a digit, a letter or a word such as yes is a keyword or a word of the roadmap.
+
+    The analysis weighs chances and may count and doubt in such words.
+    """
+    if any(" ".join(normalise(keyword)) == plain for keyword in block.keywords):
+        return True
+    text = _INNOCENT.sub(" ", "\n".join([block.roadmap, *block.keywords]))
+    if plain.isdecimal() and plain in _numbers(text):
+        return True
+    # One letter in another case, and A at the head of a sentence, are words of their own.
+    one_letter = len(plain) == 1 and plain.isalpha()
+    article = r"(?!\s+[a-z])" if one_letter else ""
+    pattern = rf"(?<![\w-]){re.escape(alias)}(?![\w-]){article}"
+    return re.search(pattern, text, 0 if one_letter else re.IGNORECASE) is not None
 
 
 def _tells_entity(text: str, state: str, later: Sequence[str], lexicon: Sequence[str]) -> bool:

@@ -78,16 +78,11 @@ def _table_row(name: str, summary: JsonRow) -> JsonRow:
 
 
 def _beside(name: str, summary: JsonRow) -> list[str] | None:
-    """Floor, trivial estimates and oracle of the first turn as cells; None where there are none."""
+    """Floor, trivial estimate and oracles of the first turn as cells; None where there are none."""
     beside = summary.get("beside") or {}
-    trivial, oracle = beside.get("trivial.first") or {}, beside.get("oracle.first") or {}
-    values = (
-        trivial.get("auroc"),
-        oracle.get("auroc"),
-        trivial.get("brier_skill"),
-        oracle.get("brier_skill"),
-        beside.get("ece_floor_expected.first"),
-    )
+    sources = [beside.get(f"{key}.first") or {} for key in ("trivial", "oracle", "oracle_route")]
+    values = [source.get(metric) for metric in ("auroc", "brier_skill") for source in sources]
+    values.append(beside.get("ece_floor_expected.first"))
     if all(value is None for value in values):
         return None
     return [name, *("-" if value is None else f"{value:.3f}" for value in values)]

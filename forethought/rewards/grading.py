@@ -12,10 +12,10 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from forethought.errors import InputError
-from forethought.foresight.contents import statements
+from forethought.foresight.contents import boxes, statements
 
 KINDS = ("qa", "maths")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -125,7 +125,14 @@ def _grade_maths(extracted: str | None, method: str, answers: Sequence[str]) -> 
 def _gold(answer: str) -> str:
     """An accepted answer; a box around it is taken off."""
     found = statements(answer)
-    return found[-1].text if found else answer.strip()
+    return _unboxed(found[-1].text) if found else answer.strip()
+
+
+def _unboxed(text: str) -> str:
+    """Without the boxes around the whole of it."""
+    while (inside := boxes(text)) and (inside[0].start, inside[0].end) == (0, len(text)):
+        text = inside[0].text
+    return text
 
 
 def extract_maths(text: str) -> tuple[str | None, str]:
@@ -134,7 +141,8 @@ def extract_maths(text: str) -> tuple[str | None, str]:
     The last complete non-empty `\boxed{}` wins wherever it stands, then the last "Answer:" line.
     A text of one line without prose is its own answer.
     """
-    found = [s for s in statements(text) if s.text and "\\boxed" not in s.text]
+    found = [replace(s, text=_unboxed(s.text)) for s in statements(text)]
+    found = [s for s in found if s.text and "\\boxed" not in s.text]
     boxed = [s for s in found if "\\boxed" in text[s.start : s.end]]
     if boxed:
         return boxed[-1].text, "boxed"

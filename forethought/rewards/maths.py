@@ -1,9 +1,9 @@
 r"""Are two mathematical answers equal? math-verify decides, with guards around it.
 
-Three things are decided before it is asked, because it would say yes: units that differ (5 km and
-5 m), number bases that differ (101_2 and 101), and words. Its own time limit is an alarm signal,
-which works in the main thread only and is switched off here; instead, expressions that could keep
-it busy for long are compared as texts.
+Four things are decided before it is asked, because it would say yes: units that differ (5 km and
+5 m), number bases that differ (101_2 and 101), numbers set apart (4 2 and 42), and words. Its own
+time limit is an alarm signal, which works in the main thread only and is switched off here;
+instead, expressions that could keep it busy for long are compared as texts.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ _PREFIX_BASE = {"x": 16, "b": 2, "o": 8}
 _UNIT = re.compile(
     r"(?P<number>.*[\d})\]])(?P<gap>\s*)(?P<unit>[A-Za-z]+(?:[ /*^.]+[A-Za-z0-9]+)*)", re.DOTALL
 )
+_GROUPED = re.compile(r"(?<![\d,])\d{1,3}(?:\s\d{3})+(?!\d)")
+_FRACTION = re.compile(r"\\[dt]?frac\s*\d\s+\d|\d+\s+\d+\s*/\s*\d+")
 _POWER = re.compile(r"\*\*\s*(\d+)")
 _DEGREE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\u00b0")
 _POWER_WORDS = {"square": "2", "sq": "2", "cubic": "3"}
@@ -72,6 +74,8 @@ def equal(mine: str, gold: str) -> Equality:
         if unit != gold_unit:
             return Equality(equal=False, symbolic=True)
         left, right = number, gold_number
+    if _apart(number) or _apart(gold_number):  # "4 2" is two numbers, "1 000" is one
+        return Equality(equal=_plain(left).lower() == _plain(right).lower(), symbolic=True)
     if _words(left) == _words(right):
         return Equality(equal=True, symbolic=True)
     if _is_words(right):
@@ -102,6 +106,12 @@ def _words(text: str) -> str:
     flat = _plain(text).replace(" ", "").lower()
     choice = re.fullmatch(r"\(?([a-z])\)?", flat)
     return choice[1] if choice else flat
+
+
+def _apart(text: str) -> bool:
+    """True where a blank keeps two numbers apart; digits in groups of three are one number."""
+    joined = _GROUPED.sub("0", _FRACTION.sub(" ", _plain(text)))
+    return re.search(r"\d\s+[\d.]", joined) is not None
 
 
 def _is_words(text: str) -> bool:

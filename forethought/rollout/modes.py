@@ -13,6 +13,9 @@ from forethought.errors import InputError
 
 MODES = {"faithful": "foresight", "plain": "plain", "imagine-K": "foresight"}
 
+FORMAT_STAGES = ("sft", "rl")
+"""Stages behind which a model knows the format of the blocks."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mode:
@@ -39,3 +42,8 @@ def parse_mode(name: str) -> Mode:
         expected="faithful, plain or imagine-K with K >= 2 (such as imagine-4)",
         next_step="see `forethought list modes`",
     )
+
+
+def mode_after(stage: str) -> str:
+    """How the model that a stage left is evaluated: before stage 2 it knows no block."""
+    return "faithful" if stage in FORMAT_STAGES else "plain"

@@ -19,6 +19,27 @@ METRICS = (
 )
 
 
+def pairs_of(arms: Sequence[str], imagine_k: int) -> list[tuple[str, str]]:
+    """Names of evaluations (a, b) to compare, in order.
+
+    Each stage with the checkpoint before it, at the temperature of the evaluation and greedy: a
+    control arm goes on from the base model. Then what choosing among blocks buys, and the full
+    arm against each control.
+
+    Args:
+        arms: names of the controls.
+        imagine_k: how many blocks are chosen among.
+    """
+    steps = [("midtrain", "base"), ("sft", "midtrain"), ("rl", "sft")]
+    for arm in arms:
+        steps += [(f"{arm}-sft", "base"), (f"{arm}-rl", f"{arm}-sft")]
+    pairs = [*steps, *((f"{a}-greedy", f"{b}-greedy") for a, b in steps)]
+    pairs += [(f"{stage}-imagine{imagine_k}", stage) for stage in ("sft", "rl")]
+    for arm in arms:
+        pairs += [("sft", f"{arm}-sft"), ("rl", f"{arm}-rl")]
+    return pairs
+
+
 def compare_stages(context: Context, stages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Paired differences on the same tasks with the same noise.
 
@@ -28,14 +49,10 @@ def compare_stages(context: Context, stages: Sequence[dict[str, Any]]) -> list[d
     """
     names = {stage["eval"] for stage in stages}
     arms = sorted({stage["arm"] for stage in stages} - {"full"})
-    pairs = [("midtrain", "base"), ("sft", "midtrain"), ("rl", "sft")]
-    pairs += [("rl-greedy", "sft-greedy"), ("sft-imagine4", "sft"), ("rl-imagine4", "rl")]
-    for arm in arms:
-        pairs += [(f"{arm}-rl", f"{arm}-sft"), ("sft", f"{arm}-sft"), ("rl", f"{arm}-rl")]
     seed = context.config.seed
     losses = block_loss_draws(read_block_losses(context.paths.root), seed=seed)
     rows = _rows("midtrain", "base", losses)
-    for a, b in pairs:
+    for a, b in pairs_of(arms, context.config.eval.imagine_k):
         if a not in names or b not in names:
             continue
         left = read_episodes(context.paths.eval_dir(a) / "episodes.jsonl")

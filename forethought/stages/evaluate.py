@@ -16,6 +16,7 @@ from forethought.evals.run import (
 )
 from forethought.progress import say
 from forethought.rollout.hf.backend import backend_for
+from forethought.rollout.modes import mode_after, parse_mode
 from forethought.runfiles import read_summary
 from forethought.stages.context import Context
 from forethought.training.policy import Policy
@@ -45,7 +46,7 @@ def evaluate_stage(context: Context, policy: Policy, stage: str) -> dict[str, di
     A finished evaluation is read back instead of run again when the run resumes.
     """
     section = context.config.eval
-    mode = "foresight" if stage in ("sft", "rl") else "plain"
+    mode = parse_mode(mode_after(stage)).prompt
     tasks = context.domain.tasks(section.split, section.num_tasks)
     model_hash = policy.sha256()
     backend = backend_for(policy, context.config.rollout)

@@ -24,6 +24,7 @@ from forethought.stages import base, midtrain, prepare, rl, sft
 from forethought.stages.comparisons import compare_stages
 from forethought.stages.context import Context, open_run, set_threads
 from forethought.stages.evaluate import evaluate_stage
+from forethought.stages.memory import MemoryWatch
 from forethought.training.policy import Policy
 
 CONTROL = "fe-sft-grpo"
@@ -40,6 +41,8 @@ class Ledger:
             "wall_s": {},
             "stages": [],
             "dose": {},
+            "peak_rss_mb": 0.0,
+            "command": "",
         }
         if file.is_file():
             self.state |= read_state(file)
@@ -49,10 +52,16 @@ class Ledger:
         return name in self.state["done"]
 
     def finish(self, name: str, cpu_s: float, wall_s: float) -> None:
-        """Records a step as finished; times of several tries add up."""
+        """Records a step as finished; times of several processes add up."""
         for key, value in (("cpu_s", cpu_s), ("wall_s", wall_s)):
             self.state[key][name] = round(self.state[key].get(name, 0.0) + value, 2)
         self.state["done"].append(name)
+        self.save()
+
+    def note(self, peak_rss_mb: float, command: str = "") -> None:
+        """Keeps the largest peak of all processes of the run, and the command that began it."""
+        self.state["peak_rss_mb"] = max(self.state["peak_rss_mb"], peak_rss_mb)
+        self.state["command"] = self.state["command"] or command
         self.save()
 
     def save(self) -> None:
@@ -71,8 +80,11 @@ def cpu_seconds() -> float:
 class Pipeline:
     """One run in progress: the context of the full arm, the ledger, and the steps in order."""
 
-    def __init__(self, config: RunConfig, out: str | Path, *, resume: bool) -> None:
+    def __init__(
+        self, config: RunConfig, out: str | Path, memory: MemoryWatch, *, resume: bool
+    ) -> None:
         set_threads()
+        self.memory = memory
         self.context = open_run(config, out, resume=resume)
         self.ledger = Ledger(self.context.paths.state)
         self.page()
@@ -108,6 +120,7 @@ class Pipeline:
         cpu, wall = cpu_seconds(), time.monotonic()
         result = work()
         self.ledger.finish(name, cpu_seconds() - cpu, time.monotonic() - wall)
+        self.ledger.note(self.memory.peak_mb())
         return result
 
     def prepared(self, policy: Policy) -> list[Labelled]:
@@ -128,8 +141,14 @@ def run_pipeline(
         InputError: the folder holds another run.
         GuardRail: a stage stopped itself.
     """
-    pipeline = Pipeline(config, out, resume=resume)
-    context = pipeline.context
+    with MemoryWatch() as memory:
+        return _run(Pipeline(config, out, memory, resume=resume), command)
+
+
+def _run(pipeline: Pipeline, command: str) -> dict[str, Any]:
+    """The stages of the full arm, then the controls, then the summary."""
+    context, config = pipeline.context, pipeline.context.config
+    pipeline.ledger.note(pipeline.memory.peak_mb(), command)
     say(f"run {context.paths.root}: page {context.paths.page}")
     policy = pipeline.step(context, "base", lambda: base.run(context))
     items = pipeline.prepared(policy)
@@ -141,7 +160,7 @@ def run_pipeline(
     policy = pipeline.step(context, "rl", lambda: rl.run(context, policy))
     for arm in config.control.arms:
         _control(pipeline, arm, items)
-    return finish(pipeline, command)
+    return finish(pipeline)
 
 
 def _control(pipeline: Pipeline, arm: str, items: Sequence[Labelled]) -> None:
@@ -175,20 +194,24 @@ def _dose(context: Context, items: Sequence[Labelled], policy: Policy) -> dict[s
     return {"midtrain": first, "sft": second, "full": first + second}
 
 
-def finish(pipeline: Pipeline, command: str) -> dict[str, Any]:
-    """Writes RUN/summary.json (schema forethought.run/1) and the page; returns the summary."""
+def finish(pipeline: Pipeline) -> dict[str, Any]:
+    """Writes RUN/summary.json (schema forethought.run/1) and the page; returns the summary.
+
+    Command, times and peak memory are those of all processes of the run, so that going on with a
+    finished one changes none of them.
+    """
     state = pipeline.ledger.state
     summary = {
         "schema": "forethought.run/1",
         "seed": pipeline.context.config.seed,
         "smoke": pipeline.context.config.smoke,
-        "command": command,
+        "command": state["command"],
         "stages": state["stages"],
         "comparisons": compare_stages(pipeline.context, state["stages"]),
         "dose": state["dose"],
         "cpu_s": state["cpu_s"],
         "wall_s": state["wall_s"],
-        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "peak_rss_mb": state["peak_rss_mb"],
         "page": "page.html",
     }
     write_json(pipeline.context.paths.summary, summary)

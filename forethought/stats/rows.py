@@ -6,6 +6,7 @@ and a weight; `value(counts)` gives the metric under resampled task counts.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ class Column:
     y: Array  # [N]; unused by plain means
     weight: Array  # [N]
     task: np.ndarray  # [N] index into the tasks of the file
-    n: int  # episodes (or turns, where the metric pools turns) that enter
+    n: int  # episodes that enter, also where the metric pools their turns
 
     def value(self, counts_RT: Array) -> Array:
         """The metric under each of R task counts, [R]."""
@@ -77,7 +78,7 @@ def columns(episodes: Sequence[Episode], tasks: Sequence[str]) -> dict[str, Colu
 
 
 def _column(rows: Sequence[tuple[float, int]], n: int | None = None) -> Column:
-    """A plain mean over (value, task) rows."""
+    """A plain mean over (value, task) rows; `n` where they are not one an episode."""
     values = np.array([value for value, _ in rows], dtype=np.float64)
     return Column(
         metric=_mean,
@@ -91,18 +92,19 @@ def _column(rows: Sequence[tuple[float, int]], n: int | None = None) -> Column:
 
 def _plain_columns(valid: Sequence[Episode], index: dict[str, int]) -> dict[str, Column]:
     episodes = [(episode, index[episode.task_id]) for episode in valid]
-    turns = [(turn, task) for episode, task in episodes for turn in episode.turns]
-    calls = [(t, task) for t, task in turns if t.action is None or t.action.kind != "answer"]
+    mode = _modal_q(valid)
     return {
         "success": _column([(float(e.success or 0), task) for e, task in episodes]),
         "turns": _column([(float(len(e.turns)), task) for e, task in episodes]),
         "sampled_tokens": _column([(float(e.tokens_sampled), task) for e, task in episodes]),
-        "format_ok": _column([(float(t.format_ok), task) for t, task in turns]),
-        "q_missing": _column([(float(q_of(t, "") is None), task) for t, task in turns]),
-        "tool_error_rate": _column([(float(t.tool_error), task) for t, task in calls]),
-        "q_modal_share": _modal(turns),
-        "copy_accuracy": _column(
-            [(float(t.copied), task) for t, task in turns if t.copied is not None]
+        "format_ok": _pooled(episodes, lambda turn: float(turn.format_ok)),
+        "q_missing": _pooled(episodes, lambda turn: float(q_of(turn, "") is None)),
+        "tool_error_rate": _pooled(episodes, _tool_error),
+        "q_modal_share": _pooled(
+            episodes, lambda turn: None if (q := q_of(turn, "")) is None else float(q == mode)
+        ),
+        "copy_accuracy": _pooled(
+            episodes, lambda turn: None if turn.copied is None else float(turn.copied)
         ),
         "choice_gain": _choice_gain(episodes),
         "oracle_mae": _column(_per_episode(episodes, _oracle_error)),
@@ -111,11 +113,27 @@ def _plain_columns(valid: Sequence[Episode], index: dict[str, int]) -> dict[str,
     }
 
 
-def _modal(turns: Sequence[tuple[EpisodeTurn, int]]) -> Column:
-    stated = [(q, task) for t, task in turns if (q := q_of(t, "")) is not None]
-    values = [q for q, _ in stated]
-    mode = max(sorted(set(values)), key=values.count) if values else 0.0
-    return _column([(float(q == mode), task) for q, task in stated])
+def _pooled(
+    episodes: Sequence[tuple[Episode, int]], score: Callable[[EpisodeTurn], float | None]
+) -> Column:
+    """The mean over all turns that have the score; n = the episodes that have such a turn."""
+    scores = [
+        [(value, task) for turn in e.turns if (value := score(turn)) is not None]
+        for e, task in episodes
+    ]
+    return _column([row for rows in scores for row in rows], n=sum(map(bool, scores)))
+
+
+def _tool_error(turn: EpisodeTurn) -> float | None:
+    answers = turn.action is not None and turn.action.kind == "answer"
+    return None if answers else float(turn.tool_error)
+
+
+def _modal_q(valid: Sequence[Episode]) -> float | None:
+    """The commonest stated q of all turns, the lowest of several; None where none is stated."""
+    turns = (turn for episode in valid for turn in episode.turns)
+    counts = Counter(q for turn in turns if (q := q_of(turn, "")) is not None)
+    return min(counts, key=lambda q: (-counts[q], q)) if counts else None
 
 
 def _choice_gain(episodes: Sequence[tuple[Episode, int]]) -> Column:
@@ -132,36 +150,43 @@ def _choice_gain(episodes: Sequence[tuple[Episode, int]]) -> Column:
 
 
 def _per_episode(
-    episodes: Sequence[tuple[Episode, int]], score: Callable[[EpisodeTurn], float | None]
+    episodes: Sequence[tuple[Episode, int]], score: Callable[[Episode, int], float | None]
 ) -> list[tuple[float, int]]:
-    """Means over the turns that have the score, one row an episode that has such a turn."""
+    """Means over the turns that have the score, one row an episode that has such a turn.
+
+    `score` gets the episode and the number of the turn.
+    """
     rows: list[tuple[float, int]] = []
     for episode, task in episodes:
-        scores = [value for turn in episode.turns if (value := score(turn)) is not None]
+        found = (score(episode, step) for step in range(len(episode.turns)))
+        scores = [value for value in found if value is not None]
         if scores:
             rows.append((sum(scores) / len(scores), task))
     return rows
 
 
-def _oracle_error(turn: EpisodeTurn) -> float | None:
+def _oracle_error(episode: Episode, step: int) -> float | None:
+    turn = episode.turns[step]
     q = q_of(turn, "")
     return None if q is None or turn.oracle_p is None else abs(q - turn.oracle_p)
 
 
-def _has_future(turn: EpisodeTurn) -> bool:
-    # The record of a turn without a later observation has no contrast.
-    return bool(turn.keywords_novel) and turn.contrast is not None
+def _has_future(episode: Episode, step: int) -> bool:
+    """Whether anything was printed behind the block of a turn: at that turn or later."""
+    return any(turn.observation for turn in episode.turns[step:])
 
 
-def _precision(turn: EpisodeTurn) -> float | None:
-    if not _has_future(turn):
+def _precision(episode: Episode, step: int) -> float | None:
+    turn = episode.turns[step]
+    if not turn.keywords_novel or not _has_future(episode, step):
         return None
     return len(turn.keywords_hit) / len(turn.keywords_novel)
 
 
-def _lift(turn: EpisodeTurn) -> float | None:
-    precision = _precision(turn)
-    return None if precision is None or turn.contrast is None else precision - turn.contrast
+def _lift(episode: Episode, step: int) -> float | None:
+    # Without a contrast no other task of the file reaches this turn: nothing to compare with.
+    precision, contrast = _precision(episode, step), episode.turns[step].contrast
+    return None if precision is None or contrast is None else precision - contrast
 
 
 def forecast_rows(episode: Episode, source: str, cut: str) -> list[tuple[float | None, float]]:
@@ -178,47 +203,49 @@ def forecast_rows(episode: Episode, source: str, cut: str) -> list[tuple[float |
     return [(q, 1.0 / len(stated)) for q in stated]
 
 
+_Rows = list[tuple[float, float, float, int]]  # q, outcome, weight, task
+
+
 def _forecast_columns(
     valid: Sequence[Episode], index: dict[str, int], source: str, cut: str
 ) -> dict[str, Column]:
-    q: list[float] = []
-    y: list[float] = []
-    weight: list[float] = []
-    task: list[int] = []
-    missing: list[tuple[float, int]] = []
+    rows: _Rows = []
     entered = 0
     for episode in valid:
-        rows = forecast_rows(episode, source, cut)
-        outcome, place = float(episode.success or 0), index[episode.task_id]
-        entered += any(value is not None for value, _ in rows)
-        if not any(value is not None for value, _ in rows):
-            missing.append((outcome, place))
-        for value, part in rows:
-            if value is not None:
-                q.append(value)
-                y.append(outcome)
-                weight.append(part)
-                task.append(place)
-    made = _five(source, cut, (q, y, weight, task), entered)
+        outcome, task = float(episode.success or 0), index[episode.task_id]
+        stated = [(q, w) for q, w in forecast_rows(episode, source, cut) if q is not None]
+        entered += bool(stated)
+        rows += [(q, outcome, weight, task) for q, weight in stated]
+    made = _five(source, cut, rows, entered)
     if source == "":
-        rate = float(np.average(y, weights=weight)) if y else 0.0
-        filled = (
-            [*q, *(rate for _ in missing)],
-            [*y, *(outcome for outcome, _ in missing)],
-            [*weight, *(1.0 for _ in missing)],
-            [*task, *(place for _, place in missing)],
-        )
-        made |= _five("_imputed", cut, filled, entered + len(missing) if y else 0)
+        filled = _imputed(valid, index, cut, rows)
+        made |= _five("_imputed", cut, filled, len(valid) if filled else 0)
     return made
 
 
-def _five(
-    suffix: str,
-    cut: str,
-    rows: tuple[list[float], list[float], list[float], list[int]],
-    n: int,
-) -> dict[str, Column]:
-    q, y, weight, task = rows
+def _imputed(valid: Sequence[Episode], index: dict[str, int], cut: str, stated: _Rows) -> _Rows:
+    """The rows of a cut with the base rate of its stated rows in place of a missing q.
+
+    Every turn of the cut weighs 1 / (turns of the cut in its episode), with a q or without. An
+    episode without any turn counts as one that states nothing.
+    """
+    if not stated:
+        return []
+    _, outcomes, weights, _ = zip(*stated, strict=True)
+    rate = float(np.average(outcomes, weights=weights))
+    rows: _Rows = []
+    for episode in valid:
+        outcome, task = float(episode.success or 0), index[episode.task_id]
+        turns = episode.turns
+        if cut != "all":
+            turns = turns[:1] if cut == "first" else turns[-1:]
+        found = [q_of(turn, "") for turn in turns] or [None]
+        rows += [(rate if q is None else q, outcome, 1.0 / len(found), task) for q in found]
+    return rows
+
+
+def _five(suffix: str, cut: str, rows: _Rows, n: int) -> dict[str, Column]:
+    q, y, weight, task = zip(*rows, strict=True) if rows else ((), (), (), ())
     return {
         f"{name}{suffix}.{cut}": Column(
             metric=metric,

@@ -59,7 +59,8 @@ def _beside(valid: Sequence[Episode], seed: int) -> JsonRow:
     """Floors, ceilings and trivial estimates of the first turn.
 
     `oracle`: the exact success probability of the state scored as if it were the q: what a policy
-    could reach that knows the law but not yet its own plan.
+    could reach that knows the law but not yet its own plan. `oracle_route`: that of the route which
+    it then takes, the ceiling of a q that stands behind a plan.
     """
     beside: JsonRow = {"trivial.first": trivial_estimate(valid, seed=seed)}
     for source in ("", "_expected"):
@@ -71,6 +72,8 @@ def _beside(valid: Sequence[Episode], seed: int) -> JsonRow:
         if e.turns and (p := e.turns[0].oracle_p) is not None
     ]
     beside["oracle.first"] = _scores(pairs) if pairs else None
+    routes = [(e.choice.chosen, float(e.success or 0)) for e in valid if e.turns and e.choice]
+    beside["oracle_route.first"] = _scores(routes) if routes else None
     return beside
 
 

@@ -220,7 +220,9 @@ class _Watch:
     outside: frozenset[str]  # processes that were there before
     killed: Killed | None = None
     _output: dict[int, bytearray] = field(default_factory=dict)  # by descriptor
-    _status: bytearray = field(default_factory=bytearray)  # "PID\n", later "WAIT STATUS\n"
+    _status: bytearray = field(
+        default_factory=bytearray
+    )  # "PID\n", later "WAIT_STATUS MET_MEMORY\n"
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
 
     def __post_init__(self) -> None:
@@ -305,11 +307,12 @@ class _Watch:
         stdout, stderr = (bytes(b).decode("utf-8", "replace") for b in self._output.values())
         lines = self._status.split(b"\n")
         ended = len(lines) == 3
-        code = os.waitstatus_to_exitcode(int(lines[1])) if ended else -signal.SIGKILL
+        status, met_memory = map(int, lines[1].split()) if ended else (0, 0)
+        code = os.waitstatus_to_exitcode(status) if ended else -signal.SIGKILL
         killed = self.killed
         if killed is None and code == -signal.SIGXCPU:
             killed = "time"
-        elif killed is None and code != 0 and last_line(stderr).startswith("MemoryError"):
+        elif killed is None and code != 0 and met_memory:
             killed = "memory"
         return SandboxResult(
             stdout=stdout, stderr=stderr, exit=code, killed=killed, level=level, wall_s=wall_s

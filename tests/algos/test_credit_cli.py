@@ -99,3 +99,12 @@ def test_credit_never_imports_torch_or_numpy():
     script = "import sys, forethought.cli.credit; print(*(set(sys.modules) & {'torch', 'numpy'}))"
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == ""
+
+
+def test_an_episode_without_a_verdict_and_without_an_error_is_named(tmp_path, capsys):
+    file = tmp_path / "episodes.jsonl"
+    rows = [row("a", 0, 1, 0.9), row("a", 1, None, 0.2)]
+    file.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    assert main(["credit", str(file)]) == 2
+    said = capsys.readouterr()
+    assert "episodes.jsonl:2" in said.err and "success" in said.err and said.out == ""

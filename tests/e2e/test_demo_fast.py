@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from forethought.cli import main
+from forethought.jsonl import read_json
 
+COST = ("peak_rss_mb", "command", "cpu_s", "wall_s")
 pytestmark = pytest.mark.slow
 
 
@@ -66,5 +68,7 @@ def test_the_token_view_adds_up_to_the_whole_sequence(
 
 def test_a_second_demo_reads_the_finished_run_instead_of_training_again(run: Path) -> None:
     before = (run / "rl" / "model" / "model.safetensors").stat().st_mtime_ns
+    cost = {key: read_json(run / "summary.json")[key] for key in COST}
     assert main(["demo", "--fast", "--out", str(run)]) == 0
     assert (run / "rl" / "model" / "model.safetensors").stat().st_mtime_ns == before
+    assert {key: read_json(run / "summary.json")[key] for key in COST} == cost

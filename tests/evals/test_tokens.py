@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ torch = pytest.importorskip("torch")
 from forethought.cli import main  # noqa: E402
 from forethought.config import load_config  # noqa: E402
 from forethought.domains.atlas import atlas_tokenizer  # noqa: E402
+from forethought.evals.tokens import _model_of  # noqa: E402
 from forethought.jsonl import write_json, write_jsonl  # noqa: E402
 from forethought.runlog import RunPaths, episode_to_row  # noqa: E402
 from forethought.training.policy import Policy  # noqa: E402
@@ -58,3 +60,32 @@ def test_tokens_that_do_not_fit_are_named(
     assert main(["tokens", str(run), "--episode", "a"]) == 2
     said = capsys.readouterr()
     assert f"tokens.jsonl{place}" in said.err and "Next:" in said.err and said.out == ""
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "folder"),
+    [
+        ("rl", "rl"),
+        ("sft-greedy", "sft"),
+        ("rl-imagine4", "rl"),
+        ("fe-sft-grpo-rl", "fe-sft-grpo/rl"),
+        ("fe-sft-grpo-sft-greedy", "fe-sft-grpo/sft"),
+    ],
+)
+def test_the_model_of_an_evaluation_is_that_of_the_last_stage_in_its_name(
+    evaluation: str, folder: str
+) -> None:
+    assert _model_of(RunPaths("run"), evaluation) == RunPaths("run").root / folder / "model"
+
+
+def test_the_tokens_of_a_control_arm_named_after_a_stage_are_found(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = RunPaths(run)
+    shutil.copytree(run / "rl", run / "fe-sft-grpo" / "rl", dirs_exist_ok=True)
+    folder = paths.eval_dir("fe-sft-grpo-rl")
+    shutil.copytree(paths.eval_dir("rl"), folder, dirs_exist_ok=True)
+    (folder / "tokens.jsonl").write_text(json.dumps(ROW) + "\n")
+    words = ["tokens", str(run), "--episode", "a", "--eval", "fe-sft-grpo-rl"]
+    assert main(words) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from forethought.hindsight.leaks import CODES, check, lcs_length
 from forethought.hindsight.likelihood import gain
-from forethought.types import Foresight
+from forethought.hindsight.steps import leaks_of
+from forethought.hindsight.trajectory import Step, Trajectory
+from forethought.hindsight.writer import MathsWriter
+from forethought.types import Action, Foresight, StopReason, Task
 from forethought.worlds.atlas.tokens import NAMES
 
 STATE = "Who wrote the novel that inspired the film directed by Jane Doe?"
@@ -99,6 +102,13 @@ def test_a_word_that_the_state_has_is_no_leak():
         "with hindsight this works",
         "presented as a future state",
         "we already know the answer",
+        "The trajectory demonstrates that it works",
+        "The future steps show a direct path",
+        "The answer was already provided",
+        "given the future steps, success is certain",
+        "Given these future observations it works",
+        "the answer is given in the future",
+        "the page was found in the future",
     ],
 )
 def test_the_voice_of_hindsight_is_rejected(phrase):
@@ -114,6 +124,15 @@ def test_the_voice_of_hindsight_is_rejected(phrase):
         "a future page may show the year",
         "the path is short",
         "the correct page may be hard to find",
+        "the answer should then be given",
+        "future searches may fail",
+        "a future step will show the year",
+        "until the answer is given two links are open",
+        "the answer is given by adding both",
+        "any given future search may fail",
+        "with both pages read, the answer is known",
+        "the answer is stated on the second page",
+        "the film will be found in future pages",
     ],
 )
 def test_plans_are_not_hindsight(phrase):
@@ -166,6 +185,55 @@ def test_numbers_are_compared_by_value():
     assert verdict("7", "7 steps are open") == ()  # a digit alone counts many things
     assert verdict("yes", "no evidence yet, yes or no is open") == ()
     assert "answer" in verdict("yes", "the answer is yes")
+
+
+@pytest.mark.parametrize(
+    ("answer", "where", "told"),
+    [
+        ("7", {"keywords": ("7",)}, True),
+        ("7", {"keywords": ("sum", "7 apples")}, True),
+        ("7", {"roadmap": "add, then 7; 1 result missing"}, True),
+        ("7", {"roadmap": "add, then 7.0 comes out"}, True),
+        ("$7", {"roadmap": "add, then 7 comes out"}, True),
+        ("yes", {"keywords": ("Yes",)}, True),
+        ("yes", {"roadmap": "compare both; yes follows"}, True),
+        ("no", {"roadmap": "compare both; then no"}, True),
+        ("B", {"roadmap": "compare; option B fits"}, True),
+        ("7", {"roadmap": "add, expect a 7-digit number; 7 results missing"}, False),
+        ("7", {"roadmap": "add 17 and 0.7"}, False),
+        ("7", {"analysis": "7 calculations in a row; one may slip"}, False),
+        ("no", {"roadmap": "no page was read yet; yes or no is open"}, False),
+        ("A", {"roadmap": "A film is named; a novel is missing"}, False),
+    ],
+)
+def test_a_short_answer_is_told_by_a_keyword_or_a_word_of_the_roadmap(answer, where, told):
+    found = check("What is it?", ["it rained"], [answer], block(**where)).reasons
+    assert found == (("answer",) if told else ())
+
+
+@pytest.mark.parametrize(("answer", "state"), [("7", "7 apples?"), ("yes", "Is it yes?")])
+def test_a_short_answer_that_the_state_shows_is_no_leak(answer, state):
+    assert check(state, [], [answer], block(keywords=(answer,), roadmap=f"{answer} then")).accepted
+
+
+def test_blocks_of_the_shipped_writer_for_word_problems_pass_with_every_answer_of_one_digit():
+    for digit in range(10):
+        thrice = [
+            Step(think="t", action=Action(kind="python", text=f"print({n} + {n})"), observation="8")
+            for n in range(digit)
+        ]
+        end = Step(think="t", action=Action(kind="answer", text=str(digit)), observation="")
+        trajectory = Trajectory(
+            task=Task(id="a", question="How many?", answers=(str(digit),), kind="maths"),
+            source_policy="annotations",
+            steps=(*thrice, end),
+            success=True,
+            stop_reason=StopReason.ANSWER,
+        )
+        for step in range(digit):
+            written = MathsWriter().write(trajectory, step, 0.5)
+            verdict = leaks_of(trajectory, step, written, ())
+            assert verdict.accepted, (written, verdict)
 
 
 def test_without_a_future_only_answer_and_voice_can_speak():

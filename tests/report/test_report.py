@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,3 +135,28 @@ def test_a_quoted_figure_that_no_record_has_has_drifted(run: Path, key: str) -> 
     readme = run / "README.md"
     readme.write_text(f"<!-- record: evals/sft/summary.json {key} -->0.06\n")
     assert len(drifted(readme, run)) == 1
+
+
+def said_as_json(words: list[str], capsys: pytest.CaptureFixture[str], code: int = 0) -> Any:
+    capsys.readouterr()
+    assert main([*words, "--json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+def test_results_are_one_json_document_where_asked(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluation = str(run / "evals" / "sft")
+    assert said_as_json(["report", evaluation], capsys)["num_tasks"] == 12
+    both = said_as_json(["report", evaluation, evaluation], capsys)
+    assert [summary["num_tasks"] for summary in both] == [12, 12]
+    shown = said_as_json(["view", str(run), "--eval", "sft", "--num", "2"], capsys)
+    assert [row["task_id"] for row in shown] == ["t0", "t6"]
+    assert said_as_json(["diff", str(run), str(run)], capsys) == {"differences": []}
+    other = tmp_path / "other"
+    write_json(other / "resolved.json", {"name": "a <run>", "seed": 4, "smoke": True})
+    rows = said_as_json(["diff", str(run), str(other)], capsys, code=1)["differences"]
+    assert rows[0] == {"key": "config.seed", "a": 3, "b": 4}
+    monkeypatch.setattr("sys.stdin", io.StringIO("search employer banok\nanswer nobody\n"))
+    played = said_as_json(["play", "atlas"], capsys)
+    assert played["answer"] == "nobody" and played["correct"] is False

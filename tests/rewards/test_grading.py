@@ -99,6 +99,37 @@ def test_integers_are_equal_exactly_when_they_are(a, b):
     assert equal(f"{a:,}", str(a)).equal
 
 
+@pytest.mark.parametrize(
+    ("mine", "gold", "same"),
+    [
+        ("4 2", "42", False),
+        ("42", "4 2", False),
+        ("4 2", "4  2", True),
+        ("4\\,2", "42", False),
+        ("4 2 km", "42", False),
+        ("1 000", "1000", True),
+        ("12\\,345\\,678", "12345678", True),
+        ("1 1/2", "3/2", True),
+        ("\\frac 1 2", "0.5", True),
+        ("3.141 592", "3.141592", True),
+        ("1 2 3", "123", False),
+    ],
+)
+def test_numbers_set_apart_are_no_single_number(mine, gold, same):
+    assert equal(mine, gold).equal is same
+    assert grade("maths", f"Answer: {mine}", [gold]).correct is same
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\\boxed{\\boxed{42}}", "so \\boxed{ \\boxed{\\boxed{42}} }", "Answer: \\boxed{\\boxed{42}}"],
+)
+def test_a_box_in_a_box_is_found(text):
+    verdict = grade("maths", text, ["42"])
+    assert (verdict.correct, verdict.extracted, verdict.method) == (True, "42", "boxed")
+    assert grade("maths", "42", ["\\boxed{\\boxed{42}}"]).correct
+
+
 @pytest.mark.parametrize("module", ["rewards.grading", "foresight.block", "foresight.grounding"])
 def test_the_small_tools_start_without_heavy_libraries(module):
     code = (

@@ -15,6 +15,8 @@ def turn(
     contrast: float | None = None,
     oracle: float | None = None,
     ok: bool = True,
+    copied: bool | None = None,
+    silent: bool = False,
 ) -> EpisodeTurn:
     """A turn that states q (None: no block)."""
     block = None
@@ -25,12 +27,13 @@ def turn(
         format_ok=ok,
         foresight=block,
         action=Action(kind=kind, text="x"),
-        observation="" if kind == "answer" else "o",
+        observation="" if silent or kind == "answer" else "o",
         q_expected=q if expected is None else expected,
         oracle_p=oracle,
         keywords_novel=novel,
         keywords_hit=hit,
         contrast=contrast,
+        copied=copied,
     )
 
 

@@ -11,10 +11,11 @@ import pytest
 from forethought.stats.bootstrap import difference, mean_over_seeds, paired_draws, task_counts
 from forethought.stats.floors import ece_floor, trivial_estimate
 from forethought.stats.summary import Labels, summarise
-from forethought.types import Episode
+from forethought.types import Choice, Episode
 from tests.stats.stats_builders import episode, turn
 
 LABELS = Labels(seed=1)
+POOLED = ("format_ok", "q_missing", "q_modal_share", "tool_error_rate", "copy_accuracy")
 
 
 def value(episodes: list[Episode], name: str) -> float | None:
@@ -70,13 +71,41 @@ def test_a_missing_q_is_imputed_by_the_mean_success_of_the_rows_that_have_one() 
     assert value(rows, "q_missing") == pytest.approx(1 / 3)
 
 
+def test_imputing_all_turns_fills_a_missing_one_beside_those_that_state_a_q() -> None:
+    rows = [
+        episode("a", 1, turn(1.0), turn(None), turn(None)),
+        episode("b", 0, turn(0.5)),
+        episode("c", 0, turn(None)),
+    ]
+    cell = summarise(rows, LABELS, resamples=20)["metrics"]["brier_imputed.all"]
+    # the rows that have a q: one success and one failure, so 1/2 stands for the missing ones
+    assert cell["value"] == pytest.approx((2 / 3 * 0.25 + 0.25 + 0.25) / 3)
+    assert cell["n"] == 3
+
+
 def test_format_and_tool_errors_pool_turns_and_answers_are_no_tool_calls() -> None:
     rows = [
         episode("a", 1, turn(0.5), turn(0.5, ok=False), turn(0.5, kind="answer")),
         episode("b", 0, turn(0.5)),
     ]
     assert value(rows, "format_ok") == pytest.approx(3 / 4)
-    assert summarise(rows, LABELS, resamples=20)["metrics"]["tool_error_rate"]["n"] == 3
+
+
+def test_n_counts_episodes_also_where_turns_are_pooled() -> None:
+    rows = [
+        episode("a", 1, turn(0.5, copied=True), turn(0.5, copied=False), turn(0.5, kind="answer")),
+        episode("b", 0, turn(None, kind="answer")),
+        episode("c", 0),
+    ]
+    metrics = summarise(rows, LABELS, resamples=20)["metrics"]
+    found = {name: (metrics[name]["value"], metrics[name]["n"]) for name in POOLED}
+    assert found == {
+        "format_ok": (1.0, 2),
+        "q_missing": (0.25, 2),
+        "q_modal_share": (1.0, 1),
+        "tool_error_rate": (0.0, 1),
+        "copy_accuracy": (0.5, 1),
+    }
 
 
 def test_lift_is_own_precision_minus_contrast_inside_an_episode_then_over_episodes() -> None:
@@ -92,7 +121,33 @@ def test_lift_is_own_precision_minus_contrast_inside_an_episode_then_over_episod
         episode("c", 0, turn(0.5, novel=("x",), hit=(), contrast=None)),
     ]
     assert value(rows, "keyword_lift") == pytest.approx(((0.4 + 0.8) / 2 - 0.1) / 2)
-    assert value(rows, "keyword_precision") == pytest.approx((0.75 + 0.0) / 2)
+
+
+def test_precision_takes_every_turn_with_a_novel_keyword_and_a_later_observation() -> None:
+    rows = [
+        episode("a", 1, turn(novel=("x", "y"), hit=("x",), contrast=0.1), turn(novel=())),
+        episode("b", 0, turn(novel=("x",), hit=("x",), contrast=None)),  # no other task gets there
+        episode("c", 0, turn(novel=("x",), kind="answer")),  # nothing can come true
+        episode("d", 0, turn(kind="parse error", novel=("x",), silent=True), turn()),
+    ]
+    metrics = summarise(rows, LABELS, resamples=20)["metrics"]
+    assert metrics["keyword_precision"]["value"] == pytest.approx((0.5 + 1.0 + 0.0) / 3)
+    assert (metrics["keyword_precision"]["n"], metrics["keyword_lift"]["n"]) == (3, 1)
+
+
+def test_the_oracles_of_question_and_route_stand_beside_the_first_turn() -> None:
+    rows = [
+        replace(
+            episode(str(n), won, turn(0.5, oracle=0.5)),
+            choice=Choice(chosen=0.9 if won else 0.2, mean=0.5, best=0.9),
+        )
+        for n, won in enumerate([1, 0, 1, 0])
+    ]
+    beside = summarise(rows, LABELS, resamples=5)["beside"]
+    assert beside["oracle.first"]["auroc"] == 0.5
+    assert beside["oracle_route.first"]["auroc"] == 1.0
+    assert beside["oracle_route.first"]["brier"] == pytest.approx((0.01 + 0.04) / 2)
+    assert summarise([episode("a", 1, turn())], LABELS)["beside"]["oracle_route.first"] is None
 
 
 def test_an_undefined_metric_is_null_with_its_n() -> None:

@@ -95,6 +95,28 @@ def test_a_memory_bomb_is_told_as_memory(code: str) -> None:
     assert result.killed == "memory" and result.exit != 0
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("raise MemoryError", "MemoryError"),
+        ("def f():\n    raise MemoryError('mine')\nf()", "MemoryError: mine"),
+        ("import sys\nsys.exit('MemoryError')", "MemoryError"),
+        ("x = " + "-" * 30000 + "1", "Error"),
+    ],
+    ids=["raised", "raised in a function", "printed", "nested too deeply"],
+)
+def test_a_program_that_only_speaks_of_memory_met_no_limit(code: str, said: str) -> None:
+    result = run(code)
+    assert (result.killed, result.exit) == (None, 1)
+    assert said in result.stderr.splitlines()[-1]
+
+
+def test_a_memory_error_that_is_handed_on_is_told_as_memory() -> None:
+    code = "try:\n    x = bytearray(1 << 30)\nexcept MemoryError as error:\n    raise error"
+    assert run(code).killed == "memory"
+    assert run(code.replace("raise error", "print('small')")).killed is None
+
+
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_an_output_flood_is_cut_at_the_bound(stream: str) -> None:
     result = run(f"import sys\nwhile True: sys.{stream}.write('x' * 999)", output_bytes=5000)

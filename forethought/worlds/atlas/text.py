@@ -7,9 +7,10 @@ A page: "employer west lamp banok buzur north". A query: "employer banok".
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from forethought.errors import InputError
-from forethought.worlds.atlas.tokens import RELATIONS, ROUTE_LETTERS
+from forethought.worlds.atlas.tokens import REGIONS, RELATIONS, ROUTE_LETTERS, vocabulary
 
 _MODE_FLAGS = ("plain", "foresight")
 _PAGE_WORDS = 6
@@ -80,6 +81,20 @@ def parse_question(text: str) -> QuestionFacts:
             next_step="pass a question made by forethought.worlds.atlas",
         )
     return QuestionFacts(start=words[0], region=words[2], routes=routes, budget=int(words[-1]))
+
+
+def read_question(text: str) -> QuestionFacts | None:
+    """What a question says that stands in the words of this world; None for any other text."""
+    try:
+        facts = parse_question(text)
+    except InputError:
+        return None
+    return facts if facts.region in REGIONS and set(text.split()) <= _words() else None
+
+
+@cache
+def _words() -> frozenset[str]:
+    return frozenset(vocabulary())
 
 
 def _parse_routes(words: list[str]) -> tuple[tuple[str, Route], ...] | None:
