@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib import resources
 
 HELP = "the whole method on a synthetic world in minutes, with a control and a page"
 OVERRIDES = True
@@ -17,6 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--controls", choices=["none", "one", "all"], default="one", help="arms beside the full one"
     )
+    parser.add_argument(
+        "--replay",
+        action="store_true",
+        help="show recorded episodes instead: no training, no weights",
+    )
     parser.add_argument("--out", help="folder of the run (default: runs/demo-WORLD-SEED)")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
@@ -24,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the demo; a folder that holds the same demo is gone on with."""
+    if args.replay:
+        return _replay(args.world)
     from forethought.cli.run import print_summary
     from forethought.config import load_config
     from forethought.runlog import command_line
@@ -41,4 +49,19 @@ def run(args: argparse.Namespace) -> int:
     resume = args.resume or holds_run(out, config)
     summary = run_pipeline(config, out, resume=resume, command=command_line(sys.argv[1:]))
     print_summary(out, summary, as_json=args.json)
+    return 0
+
+
+def _replay(world: str) -> int:
+    """Prints the episodes of the package's recording, which says how it was made."""
+    from forethought.cli._episode import show
+    from forethought.runlog import read_episodes
+
+    with resources.as_file(resources.files("forethought") / "recordings" / world) as folder:
+        print((folder / "README.md").read_text(encoding="utf-8").strip())
+        episodes = read_episodes(folder / "episodes.jsonl")
+        for episode in episodes:
+            show(episode)
+    won = sum(episode.success or 0 for episode in episodes)
+    print(f"\nA recording: {won} of {len(episodes)} episodes won. `forethought demo` trains anew.")
     return 0

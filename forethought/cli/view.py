@@ -21,27 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints evenly spaced episodes."""
+    from forethought.cli._episode import evenly, show
     from forethought.runlog import RunPaths, episode_to_row, read_episodes
 
     folder = Path(args.run)
     if not (folder / "episodes.jsonl").is_file():
         folder = RunPaths(folder).eval_dir(args.eval)
-    episodes = read_episodes(folder / "episodes.jsonl")
-    step = max(1, len(episodes) // args.num)
-    shown = episodes[::step][: args.num]
+    shown = evenly(read_episodes(folder / "episodes.jsonl"), args.num)
     if args.json:
         print(json.dumps([episode_to_row(episode) for episode in shown]))
         return 0
     for episode in shown:
-        verdict = {1: "won", 0: "lost", None: "no verdict"}[episode.success]
-        print(f"\n{episode.task_id}/{episode.rollout}  {verdict}  ({episode.stop_reason})")
-        print(f"  {episode.question}")
-        for turn in episode.turns:
-            q = "" if turn.q_expected is None else f"  [expected q {turn.q_expected:.2f}]"
-            print(f"  > {turn.text}{q}")
-            if turn.problems:
-                print(f"    problems: {', '.join(turn.problems)}")
-            if turn.observation:
-                print(f"  < {turn.observation}")
-        print(f"  answer {episode.answer!r}, right: {', '.join(episode.answers)}")
+        show(episode)
     return 0

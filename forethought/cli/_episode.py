@@ -1,0 +1,29 @@
+"""Printing an episode as it went: what was foreseen, done and seen, turn by turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from forethought.types import Episode
+
+
+def evenly(episodes: Sequence[Episode], num: int) -> Sequence[Episode]:
+    """At most `num` episodes, evenly spaced, so that nobody picks the good ones."""
+    return episodes[:: max(1, len(episodes) // num)][:num]
+
+
+def show(episode: Episode) -> None:
+    """Prints one episode."""
+    verdict = {1: "won", 0: "lost", None: "no verdict"}[episode.success]
+    print(f"\n{episode.task_id}/{episode.rollout}  {verdict}  ({episode.stop_reason})")
+    print(f"  {episode.question}")
+    for turn in episode.turns:
+        q = "" if turn.q_expected is None else f"  [expected q {turn.q_expected:.2f}]"
+        print(f"  > {turn.text}{q}")
+        if turn.problems:
+            print(f"    problems: {', '.join(turn.problems)}")
+        if turn.observation:
+            print(f"  < {turn.observation}")
+    print(f"  answer {episode.answer!r}, right: {', '.join(episode.answers)}", flush=True)
