@@ -153,7 +153,7 @@ class SftConfig(SupervisedConfig):
     num_episodes: int = Field(4000, ge=1)
     epochs: float = Field(2.0, ge=0, le=MAX_EPOCHS)
     batch_sequences: int = Field(8, ge=1)
-    optim: OptimSection = OptimSection(final_fraction=0.02)
+    optim: OptimSection = OptimSection(lr=4e-3, final_fraction=0.02)
     format_off_share: float = Field(0.1, ge=0, le=1)
     relabel: bool = True  # new labels by the student that starts this stage
 
