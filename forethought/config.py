@@ -177,7 +177,7 @@ class RlConfig(Section):
     w_keyword: float = Field(0.2, ge=0)
     w_analysis: float = Field(0.2, ge=0)
     w_act: float = Field(0.5, ge=0)  # thought and action
-    w_other: float = Field(0.2, ge=0)  # tags
+    w_other: float = Field(0.2, ge=0)  # what stands outside all elements
     reference_tokens: int = Field(64, ge=1)  # L_ref
     clip_low: float = Field(0.2, ge=0, lt=1)
     clip_high: float = Field(0.28, ge=0)

@@ -50,7 +50,7 @@ class Task:
     question: str
     answers: tuple[str, ...]  # accepted aliases, first = canonical; hidden from the environment
     kind: str  # "qa" | "maths": which grader judges the answer
-    split: str = "train"  # "train" | "val" | "test"
+    split: str = "train"  # "train" | "val" | "test" | "acceptance"
     world_seed: int | None = None  # None: not from a synthetic world
     columns: Mapping[str, Any] = field(default_factory=dict)
 

@@ -43,7 +43,7 @@ class ReinforceConfig:
     w_analysis: float = 1.0
     w_confidence: float = 1.0  # of confidence tokens, where they have a score function
     w_act: float = 1.0  # of think and action tokens
-    w_other: float = 1.0  # of all others: the tags
+    w_other: float = 1.0  # of tokens outside all elements
 
     @property
     def causal(self) -> bool:

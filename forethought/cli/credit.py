@@ -65,10 +65,10 @@ def run(args: argparse.Namespace) -> int:
     )
     where = "<stdin>" if args.file == "-" else args.file
     episodes = [episode_from_row(row, where, line) for line, row in read_jsonl(args.file)]
-    frequency: DocumentFrequency | None = None
-    if args.corpus and "idf" in config.ablations:
-        frequency = DocumentFrequency.of(_documents(args.corpus))
-    elif args.corpus:
+    # Read even where it has no effect: a file that is not there is a mistake in any case.
+    given = None if args.corpus is None else DocumentFrequency.of(_documents(args.corpus))
+    frequency = given if "idf" in config.ablations else None
+    if given is not frequency:
         print("forethought credit: --corpus has no effect without --ablate idf", file=sys.stderr)
     credits = credit_episodes(episodes, config, document_frequency=frequency)
     for episode, turns in zip(episodes, credits, strict=True):

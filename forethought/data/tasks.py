@@ -14,7 +14,7 @@ from forethought.jsonl import dumps, need, no_rows, read_jsonl, write_jsonl
 from forethought.types import JsonRow, Task
 
 KINDS = ("qa", "maths")
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test", "acceptance")
 _FIELDS = ("id", "question", "answers", "kind", "split", "world_seed")
 _RESERVED = ("self",)  # cannot be keyword arguments of a method
 

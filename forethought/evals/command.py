@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,7 @@ def _tasks(config: RunConfig, domain: Domain, request: EvalRequest) -> tuple[lis
 
 
 def _tasks_of_file(file: str, request: EvalRequest) -> tuple[list[Task], str]:
-    rows = load_tasks(Path(file))
+    rows = [_with_budget(task) for task in load_tasks(Path(file))]
     if request.split is None:
         tasks = rows[: request.num]
         return tasks, _label(tasks)
@@ -171,6 +171,14 @@ def _tasks_of_file(file: str, request: EvalRequest) -> tuple[list[Task], str]:
             next_step="drop --split to take all rows, or give the rows their split",
         )
     return tasks[: request.num], request.split
+
+
+def _with_budget(task: Task) -> Task:
+    """A question of atlas says how many searches it allows, so its row need not."""
+    facts = None if "budget" in task.columns else read_question(task.question)
+    return (
+        task if facts is None else replace(task, columns={**task.columns, "budget": facts.budget})
+    )
 
 
 def _tasks_of_worlds(domain: Domain, worlds: str, request: EvalRequest) -> tuple[list[Task], str]:

@@ -80,8 +80,8 @@ _WAS = r"(?:was|has\s+been|had\s+been)"
 _VOICE = re.compile(
     r"\b(?:future|true|given|successful|verified|gold(?:en)?)\s+"
     r"(?:path|trajectory|rollout|transcript|continuation)\b"
-    rf"|\b(?:path|trajectory|future|transcript|continuation)\s+(?:\w+ly\s+)?{_SAYS}"
-    rf"|\bfuture\s+(?:\w+s|state|step|turn|action)\s+(?:\w+ly\s+)?{_SAYS}"
+    r"|\b(?:path|trajectory|rollout|transcript|continuation|future(?:\s+(?:\w+s|state|step|turn|"
+    rf"action))?)\s+(?:(?:\w+ly|already)\s+)?{_SAYS}"
     r"|\bground[\s-]+truth\b|\bgold(?:en)?\s+(?:answer|label)\b|\bhindsight\b"
     r"|(?<!be )(?<!not )(?<!yet )(?<!to )\bverified\b"
     rf"|\b(?:final|correct|right|true|gold)\s+answer\s+(?:is|{_WAS})\s+(?:already\s+)?{_GIVEN}\b"
@@ -93,6 +93,7 @@ _VOICE = re.compile(
     rf"|\b(?:is|are|was|were)\s+(?:\w+ly\s+)?(?:found|{_GIVEN})\s+in\s+(?:the\s+)?future\b"
     r"|\b(?:presented|given|shown|provided)\s+as\s+(?:a\s+)?future\b"
     r"|(?<!any )(?<!a )(?<!each )(?<!every )\bgiven\s+(?:(?:the|these|those|this|all)\s+)*future\b"
+    r"(?!\s+values?\b)|\b(?:knowing|seeing)\s+the\s+future\b"
     r"|\b(?:we|i)\s+(?:now\s+|already\s+)?know\s+(?:that\s+)?(?:the\s+)?(?:final\s+)?answer\b"
     r"|\bas\s+(?:shown|seen|revealed)\s+(?:later|afterwards|in\s+the\s+future)\b"
     r"|\b(?:it|this)\s+(?:later\s+)?turned\s+out\b|\bthe\s+(?:provided|given)\s+future\b",
@@ -171,12 +172,12 @@ def _names_short(block: Foresight, alias: str, plain: str) -> bool:
     """
     if any(" ".join(normalise(keyword)) == plain for keyword in block.keywords):
         return True
-    text = _INNOCENT.sub(" ", "\n".join([block.roadmap, *block.keywords]))
-    if plain.isdecimal() and plain in _numbers(text):
-        return True
+    text = _INNOCENT.sub(" ", " ; ".join([block.roadmap, *block.keywords]))
+    if plain.isdecimal():
+        return plain in _numbers(text)
     # One letter in another case, and A at the head of a sentence, are words of their own.
     one_letter = len(plain) == 1 and plain.isalpha()
-    article = r"(?!\s+[a-z])" if one_letter else ""
+    article = r"(?!\s+[a-z])" if plain == "a" else ""
     pattern = rf"(?<![\w-]){re.escape(alias)}(?![\w-]){article}"
     return re.search(pattern, text, 0 if one_letter else re.IGNORECASE) is not None
 

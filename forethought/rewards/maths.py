@@ -1,8 +1,11 @@
 r"""Are two mathematical answers equal? math-verify decides, with guards around it.
 
 Four things are decided before it is asked, because it would say yes: units that differ (5 km and
-5 m), number bases that differ (101_2 and 101), numbers set apart (4 2 and 42), and words. Its own
-time limit is an alarm signal, which works in the main thread only and is switched off here;
+5 m), number bases that differ (101_2 and 101), numbers set apart (4 2 and 42, or 1 1/2 and
+11/2), and words. Like a unit, a percent sign may be understood: 50% is accepted for 0.5 and for 50,
+which are not accepted for each other.
+
+Its own time limit is an alarm signal, which works in the main thread only and is switched off here;
 instead, expressions that could keep it busy for long are compared as texts.
 """
 
@@ -28,6 +31,7 @@ _UNIT = re.compile(
 )
 _GROUPED = re.compile(r"(?<![\d,])\d{1,3}(?:\s\d{3})+(?!\d)")
 _FRACTION = re.compile(r"\\[dt]?frac\s*\d\s+\d|\d+\s+\d+\s*/\s*\d+")
+_MIXED = re.compile(r"\d\s+\d+\s*/")
 _POWER = re.compile(r"\*\*\s*(\d+)")
 _DEGREE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\u00b0")
 _POWER_WORDS = {"square": "2", "sq": "2", "cubic": "3"}
@@ -76,7 +80,7 @@ def equal(mine: str, gold: str) -> Equality:
         left, right = number, gold_number
     if _apart(number) or _apart(gold_number):  # "4 2" is two numbers, "1 000" is one
         return Equality(equal=_plain(left).lower() == _plain(right).lower(), symbolic=True)
-    if _words(left) == _words(right):
+    if _words(left) == _words(right) and not (_MIXED.search(left) or _MIXED.search(right)):
         return Equality(equal=True, symbolic=True)
     if _is_words(right):
         return Equality(equal=False, symbolic=True)

@@ -7,7 +7,6 @@ reading the files of the run, so it can be looked at from the first minute.
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,6 +19,7 @@ from forethought.jsonl import write_json
 from forethought.progress import say
 from forethought.report.page import build_page
 from forethought.runfiles import read_env, read_state, read_summary
+from forethought.runlog import cpu_seconds
 from forethought.stages import base, midtrain, prepare, rl, sft
 from forethought.stages.comparisons import compare_stages
 from forethought.stages.context import Context, open_run, set_threads
@@ -51,12 +51,21 @@ class Ledger:
         """Whether the step was finished, in this or an earlier process."""
         return name in self.state["done"]
 
-    def finish(self, name: str, cpu_s: float, wall_s: float) -> None:
-        """Records a step as finished; times of several processes add up."""
-        for key, value in (("cpu_s", cpu_s), ("wall_s", wall_s)):
-            self.state[key][name] = round(self.state[key].get(name, 0.0) + value, 2)
+    def timed(self, name: str, work: Callable[[], Any]) -> Any:
+        """Does the work of a step and records it as finished; returns what it made.
+
+        Times of several tries add up, of those too that an error or an interrupt ended.
+        """
+        cpu, wall = cpu_seconds(), time.monotonic()
+        try:
+            result = work()
+        finally:
+            for key, value in (("cpu_s", cpu_seconds() - cpu), ("wall_s", time.monotonic() - wall)):
+                self.state[key][name] = round(self.state[key].get(name, 0.0) + value, 2)
+            self.save()
         self.state["done"].append(name)
         self.save()
+        return result
 
     def note(self, peak_rss_mb: float, command: str = "") -> None:
         """Keeps the largest peak of all processes of the run, and the command that began it."""
@@ -67,14 +76,6 @@ class Ledger:
     def save(self) -> None:
         """Writes the ledger."""
         write_json(self._file, self.state)
-
-
-def cpu_seconds() -> float:
-    """User and system seconds of this process and its finished children."""
-    return sum(
-        usage.ru_utime + usage.ru_stime
-        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    )
 
 
 class Pipeline:
@@ -117,11 +118,10 @@ class Pipeline:
         )
 
     def _timed(self, name: str, work: Callable[[], Any]) -> Any:
-        cpu, wall = cpu_seconds(), time.monotonic()
-        result = work()
-        self.ledger.finish(name, cpu_seconds() - cpu, time.monotonic() - wall)
-        self.ledger.note(self.memory.peak_mb())
-        return result
+        try:
+            return self.ledger.timed(name, work)
+        finally:
+            self.ledger.note(self.memory.peak_mb())
 
     def prepared(self, policy: Policy) -> list[Labelled]:
         """Stage 0: collected now or read back."""

@@ -92,6 +92,7 @@ def _set_limits(limits: dict[str, int]) -> None:
 
 def _run(program: str, limits: dict[str, int], met_write: int) -> int:
     """Executes the file `program` as `__main__` under the limits."""
+    own = os.getpid()
     with open(program, encoding="utf-8") as stream:
         source = stream.read()
     module = types.ModuleType("__main__")
@@ -109,7 +110,8 @@ def _run(program: str, limits: dict[str, int], met_write: int) -> int:
         if _own_doing(error, limits["memory_bytes"]):
             return _print_error(error)
         module.__dict__.clear()
-        os.write(met_write, b"m")
+        if os.getpid() == own:  # and no fork of it, which the program may outlive
+            os.write(met_write, b"m")
         os.write(2, b"MemoryError\n")
         return 1
     except BaseException as error:

@@ -89,6 +89,12 @@ def test_a_corpus_is_accepted_and_said_to_be_unused_without_the_idf_ablation(tmp
     assert code == 0 and err == ""
 
 
+def test_a_corpus_that_is_not_there_is_refused_whether_or_not_it_would_count(tmp_path, capsys):
+    for flags in ((), ("--ablate", "idf")):
+        code, lines, err = run(tmp_path, capsys, "--corpus", str(tmp_path / "none"), *flags)
+        assert (code, lines) == (2, []) and "none" in err
+
+
 def test_a_malformed_row_is_named_by_file_and_line(tmp_path, capsys):
     code, lines, err = run(tmp_path, capsys, rows=[ROWS[0], {"task_id": "a"}])
     assert (code, lines) == (2, [])

@@ -14,11 +14,12 @@ from forethought.cli import main  # noqa: E402
 from forethought.config import load_config  # noqa: E402
 from forethought.data.tasks import save_tasks  # noqa: E402
 from forethought.domains.atlas import AtlasDomain, atlas_tokenizer  # noqa: E402
+from forethought.evals.command import _with_budget  # noqa: E402
 from forethought.jsonl import write_json, write_jsonl  # noqa: E402
 from forethought.runlog import RunPaths, read_episodes  # noqa: E402
 from forethought.training.policy import Policy  # noqa: E402
 from forethought.training.tiny import ModelShape, build_tiny_llama  # noqa: E402
-from forethought.types import Episode  # noqa: E402
+from forethought.types import Episode, Task  # noqa: E402
 from forethought.worlds.atlas.world import world  # noqa: E402
 
 CONFIG = "demo/atlas-fast"
@@ -167,3 +168,12 @@ def test_a_stage_before_the_format_is_taught_is_evaluated_without_blocks(
     assert evaluated("--model", f"{run}/{model}", "--num", "1")[0] == 0
     row = json.loads((tmp_path / "out" / "tokens.jsonl").read_text().splitlines()[0])
     assert atlas_tokenizer().decode(row["prompt_ids"]).endswith("plain") is plain
+
+
+def test_a_question_of_the_world_brings_its_budget_and_no_other_text_does() -> None:
+    def budget(question: str, **columns: int) -> object:
+        task = Task(id="a", question=question, answers=("x",), kind="qa", columns=columns)
+        return _with_budget(task).columns.get("budget")
+
+    question = "gera of east : a mentor mentor b employer seat ; 3"
+    assert (budget(question), budget(question, budget=2), budget("who?")) == (3, 2, None)

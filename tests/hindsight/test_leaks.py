@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forethought.hindsight.leaks import CODES, check, lcs_length
+from forethought.config import RunConfig
+from forethought.domains.atlas import AtlasDomain, atlas_tokenizer
+from forethought.foresight.grounding import normalise
+from forethought.hindsight.leaks import CODES, ROUGE_LIMIT, check, lcs_length
 from forethought.hindsight.likelihood import gain
 from forethought.hindsight.steps import leaks_of
 from forethought.hindsight.trajectory import Step, Trajectory
@@ -107,6 +110,9 @@ def test_a_word_that_the_state_has_is_no_leak():
         "The answer was already provided",
         "given the future steps, success is certain",
         "Given these future observations it works",
+        "The rollout clearly proves it",
+        "the future already reveals the page",
+        "Knowing the future, this is easy",
         "the answer is given in the future",
         "the page was found in the future",
     ],
@@ -130,6 +136,9 @@ def test_the_voice_of_hindsight_is_rejected(phrase):
         "until the answer is given two links are open",
         "the answer is given by adding both",
         "any given future search may fail",
+        "given the future value, divide by the rate",
+        "the future may show another owner",
+        "which path has the mill is open",
         "with both pages read, the answer is known",
         "the answer is stated on the second page",
         "the film will be found in future pages",
@@ -234,6 +243,20 @@ def test_blocks_of_the_shipped_writer_for_word_problems_pass_with_every_answer_o
             written = MathsWriter().write(trajectory, step, 0.5)
             verdict = leaks_of(trajectory, step, written, ())
             assert verdict.accepted, (written, verdict)
+
+
+def test_plain_rouge_would_refuse_a_third_of_true_blocks_in_atlas():
+    domain = AtlasDomain.from_config(RunConfig(seed=100))
+    highest = []
+    for made in domain.trajectories(40, atlas_tokenizer()):
+        for step in range(len(made.steps)):
+            written = domain.writer.write(made, step, 0.5)
+            assert leaks_of(made, step, written, domain.entities()).accepted
+            told = normalise(f"{written.roadmap} {' '.join(written.keywords)} {written.analysis}")
+            pages = [normalise(text) for text in made.future(step)]
+            scores = [2 * lcs_length(told, page) / (len(told) + len(page)) for page in pages]
+            highest += [max(scores)] if scores else []
+    assert sum(score >= ROUGE_LIMIT for score in highest) > 0.25 * len(highest)
 
 
 def test_without_a_future_only_answer_and_voice_can_speak():

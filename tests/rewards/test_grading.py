@@ -110,6 +110,8 @@ def test_integers_are_equal_exactly_when_they_are(a, b):
         ("1 000", "1000", True),
         ("12\\,345\\,678", "12345678", True),
         ("1 1/2", "3/2", True),
+        ("1 1/2", "1 1/2", True),
+        ("1 1/2", "11/2", False),
         ("\\frac 1 2", "0.5", True),
         ("3.141 592", "3.141592", True),
         ("1 2 3", "123", False),
@@ -118,6 +120,14 @@ def test_integers_are_equal_exactly_when_they_are(a, b):
 def test_numbers_set_apart_are_no_single_number(mine, gold, same):
     assert equal(mine, gold).equal is same
     assert grade("maths", f"Answer: {mine}", [gold]).correct is same
+
+
+def test_a_percent_sign_may_be_understood_and_changes_no_other_number():
+    def same(mine: str, gold: str) -> bool:
+        return equal(mine, gold).equal and equal(gold, mine).equal
+
+    assert same("50%", "50") and same("50%", "0.5") and same("50\\%", "50 %")
+    assert not any(same(*pair) for pair in (("50", "0.5"), ("50%", "5"), ("5000%", "0.5")))
 
 
 @pytest.mark.parametrize(

@@ -43,9 +43,25 @@ def test_a_later_process_of_a_run_keeps_the_larger_peak_and_the_first_command(
     file = tmp_path / "state.json"
     first = Ledger(file)
     first.note(900.5, "forethought run x")
-    first.finish("base", 2.0, 3.0)
+    first.timed("base", lambda: sum(range(3_000_000)))
+    spent = first.state["cpu_s"]
     again = Ledger(file)
     again.note(80.0, "forethought run x --resume")
     assert again.state["peak_rss_mb"] == 900.5
     assert again.state["command"] == "forethought run x"
-    assert Ledger(file).state["cpu_s"] == {"base": 2.0}
+    assert spent["base"] > 0 and Ledger(file).state["cpu_s"] == spent
+
+
+def test_times_of_a_failed_try_count(tmp_path: Path) -> None:
+    def fail() -> None:
+        sum(range(3_000_000))
+        raise RuntimeError
+
+    file = tmp_path / "state.json"
+    with pytest.raises(RuntimeError):
+        Ledger(file).timed("rl", fail)
+    ledger = Ledger(file)
+    spent = ledger.state["cpu_s"]["rl"]
+    assert spent > 0 and not ledger.is_done("rl")
+    ledger.timed("rl", lambda: sum(range(3_000_000)))
+    assert ledger.state["cpu_s"]["rl"] > spent and ledger.is_done("rl")

@@ -111,6 +111,11 @@ def test_a_program_that_only_speaks_of_memory_met_no_limit(code: str, said: str)
     assert said in result.stderr.splitlines()[-1]
 
 
+def test_a_program_that_outlives_a_fork_without_memory_was_not_killed() -> None:
+    result = run("import os\nos.fork() or bytearray(1 << 40)\nos.wait()\nraise SystemExit(1)")
+    assert (result.killed, result.exit) == (None, 1)
+
+
 def test_a_memory_error_that_is_handed_on_is_told_as_memory() -> None:
     code = "try:\n    x = bytearray(1 << 30)\nexcept MemoryError as error:\n    raise error"
     assert run(code).killed == "memory"
