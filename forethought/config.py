@@ -169,10 +169,10 @@ class RlConfig(Section):
     omega: float = Field(0.2, ge=0)  # paper
     c_g: float = Field(0.1, ge=0)  # causal
     c_q: float = Field(1.0, ge=0)  # causal
-    readout: bool = True  # causal: the exact Brier term trains the output embeddings alone
-    readout_lr: float = Field(2e-2, gt=0)  # of these; all other weights have `rl.optim`
+    readout_lr: float = Field(2e-2, gt=0)  # causal: of the output embeddings, from Brier alone
+    brier_below: float = Field(0.15, ge=0, le=1)  # share of the Brier gradient for other layers
     malformed_penalty: float = Field(0.5, ge=0)  # off the reward, a turn that breaks the format
-    kl: float = Field(0.08, ge=0)  # weight of the KL to the policy that stage 3 began with
+    kl: float = Field(0.12, ge=0)  # weight of the KL to the policy that stage 3 began with
     w_roadmap: float = Field(1.0, ge=0)  # causal: weight of these tokens in the policy gradient
     w_keyword: float = Field(0.2, ge=0)
     w_analysis: float = Field(0.2, ge=0)

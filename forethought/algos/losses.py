@@ -69,6 +69,7 @@ class LossTerms:
     brier: Tensor  # scalar
     kl: Tensor  # scalar
     ratio: RatioStats
+    readout: Tensor | None = None  # scalar, not in the total: Brier for the output embeddings alone
 
     @property
     def total(self) -> Tensor:

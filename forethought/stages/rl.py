@@ -45,7 +45,7 @@ def run(context: Context, policy: Policy) -> Policy:
     # Before the checkpoint is read: the reference is the policy that the stage began with.
     reference = policy.copy() if section.kl > 0 else None
     config = _trainer_config(section, one_token_levels=policy.level_ids() is not None)
-    embedding_lr = section.readout_lr if config.readout else None
+    embedding_lr = None if config.brier_below is None else section.readout_lr
     optim = OptimConfig(**section.optim.model_dump(), embedding_lr=embedding_lr)
     trainer = Trainer(policy, optim, config, reference)
     guard = {"config": context.config_hash, "data": "rl"}
@@ -102,7 +102,7 @@ def _trainer_config(section: RlConfig, *, one_token_levels: bool) -> TrainerConf
         clip_high=section.clip_high,
         kl_coefficient=section.kl,
         brier_coefficient=section.c_q if exact else 0.0,
-        readout=exact and section.readout,
+        brier_below=section.brier_below if exact else None,
     )
 
 

@@ -8,7 +8,8 @@ the weights. So neither the size of a micro-batch nor the number of rows changes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -49,7 +50,8 @@ class TrainerConfig:
     pg_coefficient: float = 1.0
     brier_coefficient: float = 1.0
     kl_coefficient: float = 0.0  # of KL(policy || reference); needs a reference
-    readout: bool = False  # Brier slots train the output embeddings alone, and nothing else does
+    brier_below: float | None = None  # with a number, the output embeddings learn from Brier slots
+    # alone, and this share of their gradient reaches the layers below; None: a loss like the others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,9 @@ class Trainer:
         assert reference is not None or not config.kl_coefficient, "a KL term needs a reference"
         self.policy = policy
         self.config = config
-        if config.readout:  # what the embeddings and the matrices share must belong to neither
+        if (
+            config.brier_below is not None
+        ):  # what the embeddings and the matrices share must belong to neither
             for parameter in policy.model.parameters():
                 if parameter.ndim == 1:
                     parameter.requires_grad_(False)
@@ -170,13 +174,11 @@ class Trainer:
             value = float(terms.total.detach())
             here = [sources[index] for row in batch.members for index in row]
             require_finite_loss(value, here, step)
-            if self.config.readout:
-                held.append(terms.brier)
-                terms = replace(terms, brier=terms.brier.detach())
+            held += [] if terms.readout is None else [terms.readout]
             if terms.total.requires_grad:  # rows may hold Brier slots alone
                 terms.total.backward()  # type: ignore[no-untyped-call]
             loss += value
-        if self.config.readout:
+        if self.config.brier_below is not None:
             self._train_readout(held)
         self.policy.model.eval()
         return totals, loss
@@ -184,13 +186,12 @@ class Trainer:
     def _train_readout(self, brier: Sequence[Tensor]) -> None:
         """Gives the output embeddings the gradient of the Brier terms in place of all others.
 
-        A number that trains the layers below it makes outcomes easier to foretell, and the surest
-        outcome is failure: success fell while the Brier loss did (docs/log.md, stage 3).
+        A number that trains the layers below it at full strength makes outcomes easier to foretell,
+        and the surest outcome is failure: success fell while the Brier loss did (docs/log.md).
         """
         self.policy.model.get_output_embeddings().weight.grad = None
-        with_gradient = [term for term in brier if term.requires_grad]
-        if with_gradient:
-            torch.stack(with_gradient).sum().backward()  # type: ignore[no-untyped-call]
+        if brier:
+            torch.stack(list(brier)).sum().backward()  # type: ignore[no-untyped-call]
 
     def _pack_config(self, sequences: Sequence[TrainingSequence]) -> PackConfig:
         longest = max(len(sequence.ids) for sequence in sequences)
@@ -260,9 +261,14 @@ class Trainer:
                 denominator=over.pg,
             )
             pg, ratio = surrogate.loss, surrogate.ratio
+        readout = None
         if over.brier and config.brier_coefficient and len(chosen.outcomes):
-            slots = scores.slots.detach() if config.readout else scores.slots
-            brier = self._scorer.brier(slots, chosen.outcomes, denominator=over.brier)
+            score = partial(self._scorer.brier, outcomes=chosen.outcomes, denominator=over.brier)
+            brier = score(scores.slots)
+            if config.brier_below is not None:
+                readout = config.brier_coefficient * score(scores.slots.detach())
+                below = config.brier_below
+                brier = below * brier + (1.0 - below) * brier.detach()
         totals.kl += float(scores.kl.detach())
         totals.ce += float(ce.detach())
         totals.pg += float(pg.detach())
@@ -273,6 +279,7 @@ class Trainer:
             cross_entropy=config.ce_coefficient * ce,
             brier=config.brier_coefficient * brier,
             kl=config.kl_coefficient * scores.kl,
+            readout=readout,
             ratio=ratio,
         )
 

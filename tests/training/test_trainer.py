@@ -167,7 +167,7 @@ def test_with_a_readout_the_number_trains_the_output_embeddings_alone_and_nothin
             batch = [replace(s, brier=(BrierSlot(position=5, target=1.0),)) for s in batch]
         if part == "slots":
             batch = [replace(s, ce_weight=(), pg_weight=(), advantage=()) for s in batch]
-        maker = trainer(policy, readout=True, clip_grad_norm=0.0, micro_batch_tokens=64)
+        maker = trainer(policy, brier_below=0.0, clip_grad_norm=0.0, micro_batch_tokens=64)
         maker.step(batch, denominators=denominators(batch), step_index=0)
         moved[part] = {
             name
@@ -191,11 +191,29 @@ def test_a_readout_gets_the_gradient_of_the_exact_brier_score() -> None:
     found = []
     for others in (0.0, 1.0):
         loss_and_gradient(
-            policy, batch, over, ce_coefficient=others, pg_coefficient=others, readout=True
+            policy, batch, over, ce_coefficient=others, pg_coefficient=others, brier_below=0.0
         )
         found.append(embedding.grad.clone())
     assert found[0].abs().sum() > 0
     torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-7)
+
+
+def test_a_share_of_the_brier_gradient_reaches_the_layers_below_and_the_loss_stays_the_same() -> (
+    None
+):
+    policy = word_policy()
+    batch = [
+        TrainingSequence(ids=s.ids, brier=(BrierSlot(position=5, target=1.0),))
+        for s in sequences(policy, 3, 3, low=12)
+    ]
+    over = Denominators(brier=3.0)
+    matrix = policy.model.model.layers[0].mlp.up_proj.weight
+    found = []
+    for below in (1.0, 0.25):
+        loss, _ = loss_and_gradient(policy, batch, over, brier_below=below)
+        found.append((loss, matrix.grad.clone()))
+    assert found[1][0] == pytest.approx(found[0][0], abs=1e-7)
+    torch.testing.assert_close(found[1][1], 0.25 * found[0][1], rtol=1e-5, atol=1e-9)
 
 
 def test_brier_slots_need_levels_of_one_token() -> None:
