@@ -206,7 +206,6 @@ def capture_env(
         "platform": platform.platform(),
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
-        "threads": os.environ.get("FORETHOUGHT_THREADS", "1"),
         **_commit(),
     }
 

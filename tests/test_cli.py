@@ -95,6 +95,21 @@ def test_small_tools_never_import_torch(verb: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_replay_shows_twenty_recorded_episodes_within_three_seconds_and_without_torch() -> None:
+    code = (
+        "import sys; from forethought.cli import main; code = main(['demo', '--replay']); "
+        "sys.exit(code or ('torch' in sys.modules) * 7)"
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3.0
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.startswith("A recording, not a live model")
+    assert shown.stdout.count("<imaginary>") >= 20 and shown.stdout.count("expected q") >= 20
+    assert shown.stdout.count("  answer ") == 20
+
+
 def test_top_level_help_names_every_verb_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out

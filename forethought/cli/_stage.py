@@ -54,8 +54,8 @@ def open_stage(args: argparse.Namespace, stage: str) -> tuple[Context, Policy]:
     from forethought.stages.context import holds_run, open_run, set_threads
     from forethought.training.policy import Policy
 
-    set_threads()
     config = configured(args)
+    set_threads(config)
     known = holds_run(args.out, config)
     context = open_run(config, args.out, resume=args.resume or known)
     context = context.with_resume(args.resume)

@@ -205,11 +205,14 @@ class MathsWriter:
     """Blocks for word problems solved with a Python tool; numbers of results are never told."""
 
     def write(self, trajectory: Trajectory, step: int, q: float) -> Foresight:
-        """See `Writer.write`; keywords are predicted properties of the coming outputs."""
+        """See `Writer.write`; keywords are the length and the parity of the next output.
+
+        Those of a later one would mostly be the same two words again.
+        """
         calls = [s for s in trajectory.steps[step:] if s.action.kind != "answer"]
         plan = [f"{_operation(s.action.text)}, expect {_shape(s)}" for s in calls]
         keywords = [
-            word for s in calls for word in (_digits(s.observation), _parity(s.observation))
+            word for s in calls[:1] for word in (_digits(s.observation), _parity(s.observation))
         ]
         level, text = with_level(q, spaced=False)
         missing = (
@@ -217,8 +220,7 @@ class MathsWriter:
         )
         return Foresight(
             roadmap="; ".join([*plan, f"then answer. {missing.capitalize()}"]),
-            keywords=tuple(dict.fromkeys(word for word in keywords if word))[:MAX_KEYWORDS]
-            or ("answer",),
+            keywords=tuple(word for word in keywords if word) or ("answer",),
             analysis=_hardness(calls),
             q=level,
             q_text=text,

@@ -104,7 +104,8 @@ def open_run(config: RunConfig, out: str | Path, *, resume: bool) -> Context:
             )
     if not paths.resolved.is_file():
         hashes = {"config": config_hash(config)}
-        write_json(paths.env, capture_env(sys.argv[1:], {"run": config.seed}, hashes))
+        env = capture_env(sys.argv[1:], {"run": config.seed}, hashes)
+        write_json(paths.env, {**env, "threads": threads_for(config)})
         write_text_atomic(paths.config, _toml(resolved))
         write_json(paths.resolved, resolved)
     return Context(config=config, paths=paths, domain=make_domain(config), resume=resume)
@@ -139,13 +140,18 @@ def _toml(table: dict[str, Any], prefix: str = "") -> str:
     return text
 
 
-def set_threads(default: int = 1) -> int:
-    """Sets torch's threads from FORETHOUGHT_THREADS, else `default`; returns the number.
+def threads_for(config: RunConfig) -> int:
+    """Threads of a run: FORETHOUGHT_THREADS, else 1 for a tiny model and all cores for others.
 
-    One thread is the default: with two, a neighbour on the same cores makes every barrier wait.
+    A tiny model's operations are so short that with two threads a neighbour on the same cores makes
+    every barrier wait.
     """
+    default = 1 if config.model.name == "tiny" else os.cpu_count() or 1
+    return int(os.environ.get("FORETHOUGHT_THREADS", "0")) or default
+
+
+def set_threads(config: RunConfig) -> None:
+    """Lets torch use the threads of the run."""
     import torch
 
-    threads = int(os.environ.get("FORETHOUGHT_THREADS", "0")) or default
-    torch.set_num_threads(threads)
-    return threads
+    torch.set_num_threads(threads_for(config))

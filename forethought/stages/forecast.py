@@ -65,7 +65,7 @@ def measure_speed(config: RunConfig) -> Speed:
     from forethought.stages.context import set_threads
     from forethought.training.policy import Policy
 
-    set_threads()  # as the run will
+    set_threads(config)  # as the run will
     policy = Policy.load(resolve_model(config.model.name), dtype=config.model.dtype)
     policy.train_last(config.model.train_last_layers)
     trained = _training_speed(config, policy)

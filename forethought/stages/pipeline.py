@@ -84,7 +84,7 @@ class Pipeline:
     def __init__(
         self, config: RunConfig, out: str | Path, memory: MemoryWatch, *, resume: bool
     ) -> None:
-        set_threads()
+        set_threads(config)
         self.memory = memory
         self.context = open_run(config, out, resume=resume)
         self.ledger = Ledger(self.context.paths.state)
