@@ -127,6 +127,17 @@ class Policy:
         for layer in stack[len(stack) - layers :]:
             layer.requires_grad_(True)
 
+    def untie(self) -> None:
+        """Gives the output embeddings weights of their own, equal to the shared ones for now.
+
+        What trains the readout of a number would else change how that number is read later on.
+        """
+        head, table = self.model.get_output_embeddings(), self.model.get_input_embeddings()
+        if head.weight is table.weight:
+            head.weight = torch.nn.Parameter(table.weight.detach().clone())
+            self.model.config.tie_word_embeddings = False
+            self.model.all_tied_weights_keys = {}  # what `save_pretrained` would leave out
+
     def sha256(self) -> str:
         """Hash of all weights with their names, shapes and number formats.
 

@@ -50,8 +50,8 @@ class TrainerConfig:
     pg_coefficient: float = 1.0
     brier_coefficient: float = 1.0
     kl_coefficient: float = 0.0  # of KL(policy || reference); needs a reference
-    brier_below: float | None = None  # with a number, the output embeddings learn from Brier slots
-    # alone, and this share of their gradient reaches the layers below; None: a loss like the others
+    brier_below: float | None = None  # a number: output embeddings of their own learn from Brier
+    # slots alone, and this share of that gradient reaches the layers; None: a loss like the others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,11 +93,11 @@ class Trainer:
         assert reference is not None or not config.kl_coefficient, "a KL term needs a reference"
         self.policy = policy
         self.config = config
-        if (
-            config.brier_below is not None
-        ):  # what the embeddings and the matrices share must belong to neither
+        if config.brier_below is not None:
+            policy.untie()
+            policy.model.get_input_embeddings().weight.requires_grad_(False)
             for parameter in policy.model.parameters():
-                if parameter.ndim == 1:
+                if parameter.ndim == 1:  # norms scale what both losses read
                     parameter.requires_grad_(False)
         self.optimiser = build_optimizer(policy.model, optim)
         self._scorer = Scorer(

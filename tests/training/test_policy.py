@@ -181,3 +181,23 @@ def test_only_the_last_layers_learn_and_zero_means_all() -> None:
     assert learning() == every
     with pytest.raises(InputError, match=r"train_last_layers.*0 \(all weights\) to 2"):
         policy.train_last(3)
+
+
+def test_an_untied_policy_computes_the_same_and_keeps_its_readout_through_a_folder(
+    tmp_path: Path,
+) -> None:
+    policy = word_policy()
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        before = policy.model(input_ids=ids).logits
+        policy.untie()
+        policy.untie()  # once is enough
+        torch.testing.assert_close(policy.model(input_ids=ids).logits, before)
+        policy.model.get_output_embeddings().weight[5] += 1.0
+        changed = policy.model(input_ids=ids).logits
+    assert not torch.equal(changed, before)
+    policy.save(tmp_path / "model")
+    again = Policy.load(tmp_path / "model")
+    with torch.no_grad():
+        torch.testing.assert_close(again.model(input_ids=ids).logits, changed)
+    assert again.sha256() == policy.sha256()
