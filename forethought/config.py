@@ -174,10 +174,10 @@ class RlConfig(Section):
     malformed_penalty: float = Field(0.5, ge=0)  # off the reward, a turn that breaks the format
     kl: float = Field(0.12, ge=0)  # weight of the KL to the policy that stage 3 began with
     w_roadmap: float = Field(1.0, ge=0)  # causal: weight of these tokens in the policy gradient
-    w_keyword: float = Field(0.2, ge=0)
-    w_analysis: float = Field(0.2, ge=0)
-    w_act: float = Field(0.5, ge=0)  # thought and action
-    w_other: float = Field(0.2, ge=0)  # what stands outside all elements
+    w_keyword: float = Field(1.0, ge=0)
+    w_analysis: float = Field(1.0, ge=0)
+    w_act: float = Field(1.0, ge=0)  # thought and action
+    w_other: float = Field(1.0, ge=0)  # what stands outside all elements
     reference_tokens: int = Field(64, ge=1)  # L_ref
     clip_low: float = Field(0.2, ge=0, lt=1)
     clip_high: float = Field(0.28, ge=0)
