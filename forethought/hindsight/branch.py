@@ -68,7 +68,7 @@ class BranchPoint:
 
 
 def smoothed(s: int, k: int, prior: float, strength: float) -> float:
-    """The label `(s + a p0) / (k + a)`; the prior itself when nothing was run (METHOD: stage 0)."""
+    """The label `(s + a p0) / (k + a)`; the prior itself when nothing was run."""
     return prior if k + strength == 0 else (s + strength * prior) / (k + strength)
 
 

@@ -75,7 +75,7 @@ class CorpusBuilder:
     def plain(self, item: Labelled) -> Written | None:
         """An episode without blocks: thought and action train; None for a failed one.
 
-        A failure has nothing to teach about acting (METHOD: no loss on the action of a failed
+        A failure has nothing to teach about acting (no loss on the action of a failed
         branch), and without a block it has nothing else.
         """
         if not item.trajectory.success:
