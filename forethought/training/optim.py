@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 
 from forethought.errors import InputError
+from forethought.training.muon import StackedMuon
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,12 +148,8 @@ def build_optimizer(model: Any, config: OptimConfig) -> Optimiser:
         )
     parts: dict[str, torch.optim.Optimizer] = {}
     if matrices:
-        parts["muon"] = torch.optim.Muon(
-            matrices,
-            lr=config.lr,
-            weight_decay=decay,
-            momentum=config.momentum,
-            adjust_lr_fn="match_rms_adamw",
+        parts["muon"] = StackedMuon(
+            matrices, lr=config.lr, weight_decay=decay, momentum=config.momentum
         )
     groups = [
         _group(embeddings, config.embedding_lr or config.adamw_lr, decay),
