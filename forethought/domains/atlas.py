@@ -23,11 +23,11 @@ from forethought.worlds.atlas.oracle import Oracle, StateTracker
 from forethought.worlds.atlas.text import parse_pages, parse_query, parse_question
 from forethought.worlds.atlas.tokens import CONTROL, NAMES, vocabulary
 from forethought.worlds.atlas.world import World, tasks_of, world
+from forethought.worlds.splits import SPLIT_STARTS
 
 if TYPE_CHECKING:
     from forethought.training.policy import Policy
 
-SPLIT_STARTS = {"train": 0, "val": 100_000, "test": 200_000}
 TASKS_A_WORLD = 5
 BASE_OFFSET = 200_000  # tasks of base training lie behind those of stages 0 and 3
 KEPT_INDEXES = 256  # retrievers kept at a time

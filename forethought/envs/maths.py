@@ -1,12 +1,20 @@
-"""Mathematical problems solved with a Python tool that runs in a limited subprocess."""
+"""Mathematical problems solved with a Python tool that runs in a limited subprocess.
+
+`MathsPython` runs whole programs of the policy; `Workbook` has the two tools of the synthetic world
+of sums, whose calls become small Python programs of our own.
+"""
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Callable
 from typing import Any
 
 from forethought.envs.base import Observation
 from forethought.errors import InputError
 from forethought.tools.python import SandboxLimits, SandboxResult, last_line, run_python
+from forethought.tools.session import PythonSession, shared_session
+from forethought.worlds.workbook import physics
 
 
 class MathsPython:
@@ -81,3 +89,92 @@ def _told(result: SandboxResult, limits: SandboxLimits) -> tuple[str, bool]:
 
 def _cut(text: str, max_chars: int) -> str:
     return text if len(text) <= max_chars else text[: max_chars - 4].rstrip() + " ..."
+
+
+class Workbook:
+    """Sums and loops with bounded fuel, size and number of calls."""
+
+    def __init__(self, session: PythonSession | None = None) -> None:
+        """An environment for one rollout at a time; `session` runs the programs."""
+        self._session = session or shared_session()
+        self.state = 0  # calls left
+
+    def reset(self, **row: Any) -> None:
+        """Begins an episode with the calls that the column `budget` allows."""
+        self.state = int(row["budget"])
+
+    def calc(self, input: str) -> Observation:
+        """Works out a sum of at most three operations.
+
+        Args:
+            input: Whole numbers, + - * / ** ( ) and digits ( .. ), such as `37 + 7 * 140`.
+
+        Returns:
+            The number, or "too big", "no integer" or "malformed".
+        """
+        told = physics.calc_prints(input)
+        if told in (physics.MALFORMED, physics.TOO_BIG):  # of the latter some could not be run
+            return self._spend(lambda: told)
+        return self._spend(lambda: self._run(_sum_program(input)))
+
+    def loop(self, input: str) -> Observation:
+        """Applies the operations of a day to a number, day after day.
+
+        Args:
+            input: Start, operations and days, such as `37 , * 1 + 12 - 5 , 140`.
+
+        Returns:
+            The number, or "out of fuel" (256 operations), "too big" or "malformed".
+        """
+        call = physics.parse_loop(input)
+        if call is None:
+            return self._spend(lambda: physics.MALFORMED)
+        if call.fuel > physics.FUEL:
+            return self._spend(lambda: physics.OUT_OF_FUEL)
+        return self._spend(lambda: self._run(_loop_program(call)))
+
+    def _spend(self, work: Callable[[], str]) -> Observation:
+        if self.state <= 0:
+            return Observation("none", done=True, failed=True)
+        self.state -= 1
+        text = work()
+        return Observation(text, failed=text in physics.FAILURES, info={"left": self.state})
+
+    def _run(self, program: str) -> str:
+        result = self._session.run(program)
+        if result.error:
+            if result.error != f"ArithmeticError: {physics.NO_INTEGER}":
+                raise RuntimeError(f"the calculator failed: {result.error}")
+            return physics.NO_INTEGER
+        return physics.printed(int(result.stdout))
+
+
+_FUNCTIONS = f"""
+def divide(a, b):
+    if b == 0 or a % b:
+        raise ArithmeticError({physics.NO_INTEGER!r})
+    return a // b
+def digits(number):
+    return sum(map(int, str(abs(number))))
+"""
+
+
+class _ExactDivision(ast.NodeTransformer):
+    """Writes `a / b` as `divide(a, b)`."""
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        self.generic_visit(node)
+        if not isinstance(node.op, ast.Div):
+            return node
+        name = ast.Name("divide", ast.Load())
+        return ast.Call(name, [node.left, node.right], [])
+
+
+def _sum_program(text: str) -> str:
+    tree = _ExactDivision().visit(ast.parse(text.strip(), mode="eval"))
+    return f"{_FUNCTIONS}print({ast.unparse(tree)})"
+
+
+def _loop_program(call: physics.LoopCall) -> str:
+    day = "".join(f"    x = x {operator} {number}\n" for operator, number in call.rule)
+    return f"x = {call.start}\nfor _ in range({call.days}):\n{day}print(x)"

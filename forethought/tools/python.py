@@ -126,13 +126,13 @@ def run_python(
         program.write_text(code, encoding="utf-8", errors="replace")
         status_read, status_write = os.pipe()
         try:
-            process = _start(program, work, status_write, limits)
+            process = start_program(program, work, status_write, limits)
         except OSError:
             os.close(status_read)
             raise
         finally:
             os.close(status_write)
-        watch = _Watch(process, status_read, limits, outside)
+        watch = Watch(process, status_read, limits, outside)
         try:
             watch.until_end(started + limits.timeout_s)
         finally:  # on an interrupt, too, nothing stays behind
@@ -171,9 +171,10 @@ def sandbox_level() -> str:
     return "limits" if os.name == "posix" else "none"
 
 
-def _start(
+def start_program(
     program: Path, work: Path, status_fd: int, limits: SandboxLimits
 ) -> subprocess.Popen[bytes]:
+    """Starts the supervisor of a program in the folder `work`; see `sandbox_child`."""
     flags = ["-s", "-P", "-B", "-u", *([] if limits.packages else ["-S"])]
     bounds = {
         "cpu_s": math.ceil(limits.timeout_s) + 1,
@@ -211,7 +212,7 @@ def _tasks_now() -> int:
 
 
 @dataclass(slots=True)
-class _Watch:
+class Watch:
     """The outside view of one running program."""
 
     process: subprocess.Popen[bytes]  # the supervisor

@@ -19,7 +19,7 @@ from transformers.utils import get_json_schema
 
 from forethought.envs import ENVS
 from forethought.envs.base import call_tool, check_class, fork, row_of, snapshot, tools_of
-from forethought.envs.maths import MathsPython
+from forethought.envs.maths import MathsPython, Workbook
 from forethought.envs.search_qa import SearchQA
 from forethought.tools.python import SandboxLimits
 from forethought.tools.retrieval import BM25Retriever, Document
@@ -62,6 +62,16 @@ CASES = {
         columns={},
         good=(("python", "print(2**10)"), ("python", {"code": "print(3)"}), ("python", "print()")),
         bad=(("python", ""), ("python", "1/0"), ("python", {"code": None})),
+    ),
+    "workbook": Case(
+        make=Workbook,
+        columns={"budget": 9},
+        good=(
+            ("calc", "37 + 7 * 140"),
+            ("loop", {"input": "37 , * 1 + 12 - 5 , 70"}),
+            ("calc", "digits ( 527 )"),
+        ),
+        bad=(("calc", ""), ("calc", "7 / 2"), ("loop", "1 , + 1 , 300"), ("loop", {"n": 3})),
     ),
     "example": Case(
         make=example_env,

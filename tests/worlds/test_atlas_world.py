@@ -11,7 +11,8 @@ from forethought.types import Task
 from forethought.worlds.atlas.law import law
 from forethought.worlds.atlas.text import parse_page, parse_question
 from forethought.worlds.atlas.tokens import NAMES, RELATIONS, vocabulary
-from forethought.worlds.atlas.world import World, split_of, tasks_of, truth_of, world, worlds
+from forethought.worlds.atlas.world import World, tasks_of, truth_of, world, worlds
+from forethought.worlds.splits import split_of
 
 SEEDS = range(100_000, 100_200)
 

@@ -24,7 +24,6 @@ WRONG = {"stale": 0.65}  # P(an existing page names a wrong object | state); 0 f
 PERSON_ROLLS = ("kept",) * 5 + ("stale",)  # states of a person's relation over the six regions
 OTHER_ROLLS = ("kept",) * 2 + ("burnt",) * 3 + ("stale",)  # of a firm's or a town's relation
 
-TRAINING_SEEDS = range(100_000)
 HELD_OUT_SHARE = 0.20
 THREE_LINKS = 0.30  # share of routes with three links, the others have two
 SPARE_SEARCH = 0.40  # share of tasks with one search more than the longest route needs

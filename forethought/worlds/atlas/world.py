@@ -14,7 +14,6 @@ from functools import lru_cache
 from forethought.errors import InputError
 from forethought.types import Task
 from forethought.worlds.atlas.law import (
-    TRAINING_SEEDS,
     Law,
     draw_question,
     is_composed,
@@ -28,6 +27,7 @@ from forethought.worlds.atlas.text import (
     render_question,
 )
 from forethought.worlds.atlas.tokens import NAMES, REGIONS, RELATIONS
+from forethought.worlds.splits import TRAINING_SEEDS, split_of
 
 CORPUS_PAGES = 45  # by-standers' pages fill the corpus up to this
 SHARED_NAME_RATE = 0.23  # of later entities, with `namesakes`: about 20 % of names are then shared
@@ -178,15 +178,6 @@ def tasks_of(world: World) -> list[Task]:
 def truth_of(world: World) -> WorldTruth:
     """The hidden draw. Only tests and oracles may look: no policy, column or reply holds it."""
     return world._truth
-
-
-def split_of(world_seed: int) -> str:
-    """The split that a world seed belongs to."""
-    if world_seed in TRAINING_SEEDS:
-        return "train"
-    if 100_000 <= world_seed < 200_000:
-        return "val"
-    return "test" if 200_000 <= world_seed < 300_000 else "acceptance"
 
 
 def _build(
