@@ -14,13 +14,16 @@ from typing import Any
 from jinja2 import Environment
 
 from forethought.jsonl import write_text_atomic
+from forethought.report.failures import CAUSES, failures, surprises
 from forethought.report.figures import curve, reliability
+from forethought.report.findings import findings
 from forethought.report.tables import HEADLINE, cell_text, evaluations
 from forethought.runfiles import read_env, read_head, read_metrics, read_run_summary, read_state
 from forethought.runlog import RunPaths, episode_to_row, read_episodes
 from forethought.types import Episode, JsonRow
 
 EPISODES_SHOWN = 10
+SURPRISES_SHOWN = 3
 CURVES = {
     "base": (("ce_loss", "cross-entropy"),),
     "midtrain": (("ce_loss", "cross-entropy"),),
@@ -42,6 +45,7 @@ def build_page(run: str | Path) -> Path:
         seed=config["seed"],
         smoke=config["smoke"],
         command=_command(paths),
+        findings=findings(dict(rows), summary.get("comparisons", [])),
         stages=[(stage, stage in state["done"]) for stage in STAGES],
         columns=HEADLINE,
         table=[_table_row(name, row) for name, row in rows],
@@ -52,6 +56,9 @@ def build_page(run: str | Path) -> Path:
         cpu_total=sum(state["cpu_s"].values()) / 60,
         curves=_curves(paths.root),
         diagrams=[_diagram(paths, name) for name, _ in rows if "-" not in name],
+        causes=CAUSES,
+        failures=_failures(paths, [name for name, _ in rows]),
+        surprises=_surprises(paths, [name for name, _ in rows]),
         episodes=_episodes(paths, [name for name, _ in rows]),
     )
     write_text_atomic(paths.page, text)
@@ -128,12 +135,38 @@ def _diagram(paths: RunPaths, name: str) -> str:
     return reliability(f"{name}, first turn", pairs)
 
 
+def _failures(paths: RunPaths, names: Sequence[str]) -> list[tuple[str, JsonRow]]:
+    """Name and causes of failure of every evaluation whose turns have blocks."""
+    return [
+        (name, failures(found))
+        for name in names
+        if name.endswith(("sft", "rl")) and (found := _read(paths, name))
+    ]
+
+
+def _surprises(paths: RunPaths, names: Sequence[str]) -> list[tuple[str, int, list[JsonRow]]]:
+    """Title, number and some episodes of each kind of surprise, of the last stage."""
+    name = _last_stage(names)
+    if name not in ("rl", "sft"):
+        return []
+    titles = ("sure of success, and lost", "sure of failure, and won")
+    return [
+        (f"{name}: {title}", len(found), [_shown(e, name) for e in found[:SURPRISES_SHOWN]])
+        for title, found in zip(titles, surprises(_read(paths, name)), strict=True)
+    ]
+
+
 def _episodes(paths: RunPaths, names: Sequence[str]) -> list[JsonRow]:
-    """Ten evenly spaced episodes of the last full evaluation that writes blocks."""
-    for name in ("rl", "sft", "midtrain", "base"):
-        if name in names:
-            found = _read(paths, name)
-            step = max(1, len(found) // EPISODES_SHOWN)
-            shown = found[::step][:EPISODES_SHOWN]
-            return [{**episode_to_row(episode), "eval": name} for episode in shown]
-    return []
+    """Ten evenly spaced episodes of the last full evaluation."""
+    name = _last_stage(names)
+    found = _read(paths, name) if name else []
+    step = max(1, len(found) // EPISODES_SHOWN)
+    return [_shown(episode, name) for episode in found[::step][:EPISODES_SHOWN]]
+
+
+def _last_stage(names: Sequence[str]) -> str:
+    return next((name for name in ("rl", "sft", "midtrain", "base") if name in names), "")
+
+
+def _shown(episode: Episode, name: str) -> JsonRow:
+    return {**episode_to_row(episode), "eval": name}

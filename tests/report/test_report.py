@@ -34,7 +34,7 @@ def run(tmp_path: Path) -> Path:
 
 
 class Strict(HTMLParser):
-    """Counts open tags and collects what a browser would load."""
+    """Counts open tags and collects what a browser would load, and links."""
 
     void = frozenset({"meta", "br", "link", "img", "input", "path", "polyline"})
 
@@ -42,9 +42,11 @@ class Strict(HTMLParser):
         super().__init__()
         self.stack: list[str] = []
         self.loads: list[str] = []
+        self.links: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.loads += [v or "" for k, v in attrs if k in ("src", "href")]
+        found = [v or "" for k, v in attrs if k in ("src", "href")]
+        (self.links if tag == "a" else self.loads).extend(found)
         if tag not in self.void:
             self.stack.append(tag)
 
@@ -60,13 +62,18 @@ def test_the_page_is_well_formed_loads_nothing_and_escapes_text(run: Path) -> No
     parser = Strict()
     parser.feed(text)
     assert parser.stack == [] and parser.loads == []
+    assert parser.links == ["evals/sft/episodes.jsonl"]
+    assert (run / parser.links[0]).is_file()
     assert "a &lt;run&gt;" in text and "<script" not in text
     assert "smoke" in text and "prefers-color-scheme: dark" in text
 
 
 def test_the_page_shows_episodes_curves_and_the_reliability_diagram(run: Path) -> None:
     text = build_page(run).read_text()
-    assert text.count("<details") == 10
+    ten, surprises = text.split("<h2>Surprises</h2>")[1].split("<h2>Episodes</h2>")[::-1]
+    assert ten.count('<details id="sft-') == 10
+    assert surprises.count('<details id="sft-') == 3 and "sure of success, and lost: 6" in surprises
+    assert "<h2>Why episodes were lost</h2>" in text
     assert "sft: cross-entropy" in text and 'class="dot"' in text
 
 
