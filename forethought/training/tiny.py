@@ -15,6 +15,8 @@ from forethought.errors import InputError
 CONTROL = ("<pad>", "<bos>", "<eos>", "<unk>")
 """Ids 0 to 3 of every word-level vocabulary, also the ids that `build_tiny_llama` assumes."""
 
+_INSIDE = "##"  # marks a piece in the middle of a word
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShape:
@@ -28,7 +30,9 @@ class ModelShape:
     max_positions: int = 1024
 
 
-def build_word_tokenizer(words: Sequence[str], specials: Sequence[str] = ()) -> Any:
+def build_word_tokenizer(
+    words: Sequence[str], specials: Sequence[str] = (), *, pieces: Sequence[str] = ()
+) -> Any:
     """A tokenizer that splits at white space and joins with single spaces.
 
     `decode(encode(text)) == text` for texts of known words with single spaces between them. An
@@ -39,6 +43,9 @@ def build_word_tokenizer(words: Sequence[str], specials: Sequence[str] = ()) -> 
         words: the vocabulary, in the order of its ids; repeated words count once.
         specials: words that come before them, such as tags. They are ordinary whole words, so
             `decode` keeps them.
+        pieces: what a word that is no entry of `words` is cut into, longest match first: as it is
+            at the beginning of a word, and in the middle. With the ten digits every whole number
+            has a spelling.
 
     Returns:
         A `PreTrainedTokenizerFast`. The control tokens `CONTROL` have the first four ids.
@@ -46,10 +53,11 @@ def build_word_tokenizer(words: Sequence[str], specials: Sequence[str] = ()) -> 
     Raises:
         InputError: a word that is empty or contains white space, which no text could hold.
     """
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    vocabulary = list(dict.fromkeys((*CONTROL, *specials, *words)))
+    inner = [f"{_INSIDE}{piece}" for piece in pieces]
+    vocabulary = list(dict.fromkeys((*CONTROL, *specials, *words, *pieces, *inner)))
     for word in vocabulary:
         if word.split() != [word]:
             raise InputError(
@@ -60,7 +68,13 @@ def build_word_tokenizer(words: Sequence[str], specials: Sequence[str] = ()) -> 
             )
     pad, bos, eos, unk = CONTROL
     ids = {word: number for number, word in enumerate(vocabulary)}
-    tokenizer = Tokenizer(models.WordLevel(ids, unk_token=unk))
+    if pieces:
+        tokenizer = Tokenizer(
+            models.WordPiece(ids, unk_token=unk, continuing_subword_prefix=_INSIDE)
+        )
+        tokenizer.decoder = decoders.WordPiece(prefix=_INSIDE, cleanup=False)
+    else:
+        tokenizer = Tokenizer(models.WordLevel(ids, unk_token=unk))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{bos} $A", pair=f"{bos} $A $B", special_tokens=[(bos, ids[bos])]

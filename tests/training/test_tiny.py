@@ -48,6 +48,46 @@ def test_a_word_with_a_blank_is_refused() -> None:
         build_word_tokenizer(["a b"])
 
 
+SUMS = (
+    *[
+        ";",
+        "pot",
+        "each",
+        "day",
+        "*",
+        "+",
+        "-",
+        "/",
+        "65",
+        "%",
+        "calls",
+        '{"name":',
+        '"calc",',
+        '"arguments":',
+        '{"input":',
+    ],
+    *TAGS,
+)
+PIECES = build_word_tokenizer(SUMS, pieces=(*"0123456789", '"', '"}}'))
+
+
+@given(st.lists(st.integers(0, 999_999).map(str) | st.sampled_from(SUMS), min_size=1))
+def test_a_number_that_is_no_word_is_spelled_in_digits_and_reads_back(words: list[str]) -> None:
+    text = " ".join(words)
+    ids = PIECES.encode(text, add_special_tokens=False)
+    assert PIECES.decode(ids) == text
+    assert PIECES.unk_token_id not in ids
+
+
+def test_the_calls_of_a_tool_are_words_and_spelled_numbers() -> None:
+    text = 'calls 65 % {"name": "calc", "arguments": {"input": "37 + 140"}}'
+    ids = PIECES.encode(text, add_special_tokens=False)
+    pieces = PIECES.convert_ids_to_tokens(ids)
+    assert pieces[:3] == ["calls", "65", "%"]
+    assert pieces[7:] == ['"', "##3", "##7", "+", "1", "##4", "##0", '##"}}']
+    assert PIECES.decode(ids) == text
+
+
 def test_weights_are_a_function_of_the_seed_and_leave_the_global_generator_alone() -> None:
     torch.manual_seed(7)
     before = torch.get_rng_state()
