@@ -24,7 +24,7 @@ from forethought.stages import base, midtrain, prepare, rl, sft
 from forethought.stages.comparisons import compare_stages
 from forethought.stages.context import Context, open_run, set_threads
 from forethought.stages.evaluate import evaluate_stage
-from forethought.stages.memory import MemoryWatch
+from forethought.stages.memory import MemoryWatch, settle
 from forethought.training.policy import Policy
 
 CONTROL = "fe-sft-grpo"
@@ -85,6 +85,7 @@ class Pipeline:
         self, config: RunConfig, out: str | Path, memory: MemoryWatch, *, resume: bool
     ) -> None:
         set_threads(config)
+        settle()
         self.memory = memory
         self.context = open_run(config, out, resume=resume)
         self.ledger = Ledger(self.context.paths.state)

@@ -76,7 +76,7 @@ def score_levels(
     rollouts: Sequence[Rollout],
     *,
     temperature: float = 1.0,
-    batch_tokens: int = 16384,
+    batch_tokens: int = 2048,
 ) -> list[list[LevelProbs | None]]:
     """The 21 level probabilities at the confidence slot of every turn.
 

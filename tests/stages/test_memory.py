@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -12,7 +13,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from forethought.stages.memory import MemoryWatch, own_peak_bytes, tree_bytes  # noqa: E402
+from forethought.stages.memory import (  # noqa: E402
+    MemoryWatch,
+    own_peak_bytes,
+    settle,
+    tree_bytes,
+)
 from forethought.stages.pipeline import Ledger  # noqa: E402
 
 MIB = 1 << 20
@@ -65,3 +71,12 @@ def test_times_of_a_failed_try_count(tmp_path: Path) -> None:
     assert spent > 0 and not ledger.is_done("rl")
     ledger.timed("rl", lambda: sum(range(3_000_000)))
     assert ledger.state["cpu_s"]["rl"] > spent and ledger.is_done("rl")
+
+
+def test_settling_takes_what_is_there_out_of_garbage_collection() -> None:
+    before = gc.get_freeze_count()
+    try:
+        settle()
+        assert gc.get_freeze_count() > before
+    finally:
+        gc.unfreeze()
