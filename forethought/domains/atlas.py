@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from forethought.config import RunConfig
 from forethought.domains.atlas_base import drills, pages
+from forethought.domains.scripted import BASE_OFFSET, mixed, tiny_policy, wander
 from forethought.envs.search_qa import SearchQA
 from forethought.foresight.templates import template_words
-from forethought.hindsight.trajectory import Trajectory, from_rollout
+from forethought.hindsight.trajectory import Trajectory
 from forethought.hindsight.writer import AtlasWriter, Writer
-from forethought.rollout.engine import EngineConfig, Start, run_rollouts_sync
+from forethought.rollout.engine import EngineConfig
 from forethought.rollout.render import TextFormat
 from forethought.tools.retrieval import BM25Retriever, Document, Retriever
 from forethought.types import Choice, Rollout, Task, TrainingSequence, Truth
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from forethought.training.policy import Policy
 
 TASKS_A_WORLD = 5
-BASE_OFFSET = 200_000  # tasks of base training lie behind those of stages 0 and 3
 KEPT_INDEXES = 256  # retrievers kept at a time
 
 
@@ -115,32 +114,12 @@ class AtlasDomain:
         """Episodes of the wanderer, failures kept, through the real engine and retriever."""
         return list(itertools.islice(self.wander(tokenizer, offset=0, split=split), num))
 
-    def wander(
-        self, tokenizer: Any, *, offset: int, split: str = "train", wave: int = 500
-    ) -> Iterator[Trajectory]:
+    def wander(self, tokenizer: Any, *, offset: int, split: str = "train") -> Iterator[Trajectory]:
         """Endless trajectories of the wanderer over the tasks from `offset` on."""
         from forethought.evals.baselines import scripted_backend
-        from forethought.rewards.terms import RewardConfig, judge_rollout
 
         backend = scripted_backend("wanderer", self.law, tokenizer)
-        for first in itertools.count(offset, wave):
-            starts = [
-                Start(
-                    task=task,
-                    env=self.make_env(),
-                    index=0,
-                    noise=(self.seed, 0, first + number),
-                    mode="plain",
-                )
-                for number, task in enumerate(self.tasks(split, wave, offset=first))
-            ]
-            for rollout in run_rollouts_sync(
-                starts, backend, self.text_format, tokenizer, self.engine
-            ):
-                success = judge_rollout(rollout, RewardConfig()).success == 1
-                made = from_rollout(rollout, success=success, source_policy="wanderer")
-                if made is not None:
-                    yield made
+        return wander(self, backend, tokenizer, offset=offset, split=split)
 
     def entities(self) -> tuple[str, ...]:
         """The names: a block must not tell one that has not been seen."""
@@ -199,20 +178,9 @@ def _copied(rollout: Rollout) -> tuple[bool | None, ...]:
 def base_model(config: RunConfig, domain: AtlasDomain) -> tuple[Policy, list[TrainingSequence]]:
     """A tiny model with random weights, and its first corpus in order: drills, pages, episodes."""
     from forethought.hindsight.corpus import CorpusBuilder
-    from forethought.training.policy import Policy
-    from forethought.training.tiny import ModelShape, build_tiny_llama
 
     tokenizer = atlas_tokenizer()
-    shape = ModelShape(
-        hidden=config.model.hidden,
-        layers=config.model.layers,
-        heads=config.model.heads,
-        kv_heads=config.model.kv_heads,
-        ffn=config.model.ffn,
-        max_positions=config.model.max_positions,
-    )
-    model = build_tiny_llama(len(tokenizer), shape, seed=config.seed)
-    policy = Policy(model=model, tokenizer=tokenizer)
+    policy = tiny_policy(config, tokenizer)
     section = config.base
     corpus = list(drills(section.drill_tokens, tokenizer, config.seed))
     builder = CorpusBuilder(
@@ -226,10 +194,3 @@ def base_model(config: RunConfig, domain: AtlasDomain) -> tuple[Policy, list[Tra
         later.append(builder.imitation(trajectory).sequence)
         made += len(later[-1].ids)
     return policy, corpus + mixed(later, config.seed)
-
-
-def mixed(sequences: Sequence[TrainingSequence], seed: int) -> list[TrainingSequence]:
-    """The sequences in a seeded random order."""
-    order = list(sequences)
-    random.Random(f"base/{seed}").shuffle(order)
-    return order

@@ -7,6 +7,7 @@ of sums, whose calls become small Python programs of our own.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -110,7 +111,8 @@ class Workbook:
             input: Whole numbers, + - * / ** ( ) and digits ( .. ), such as `37 + 7 * 140`.
 
         Returns:
-            The number, or "too big", "no integer" or "malformed".
+            The number, how many digits it has and whether it is odd, such as `527 d3 odd`, or
+            "too big", "no integer" or "malformed".
         """
         told = physics.calc_prints(input)
         if told in (physics.MALFORMED, physics.TOO_BIG):  # of the latter some could not be run
@@ -124,7 +126,8 @@ class Workbook:
             input: Start, operations and days, such as `37 , * 1 + 12 - 5 , 140`.
 
         Returns:
-            The number, or "out of fuel" (256 operations), "too big" or "malformed".
+            The number as `calc` shows it, or "out of fuel" (256 operations), "too big" or
+            "malformed".
         """
         call = physics.parse_loop(input)
         if call is None:
@@ -138,7 +141,8 @@ class Workbook:
             return Observation("none", done=True, failed=True)
         self.state -= 1
         text = work()
-        return Observation(text, failed=text in physics.FAILURES, info={"left": self.state})
+        failed = text in physics.FAILURES
+        return Observation(physics.shown(text), failed=failed, info={"left": self.state})
 
     def _run(self, program: str) -> str:
         result = self._session.run(program)
@@ -159,6 +163,9 @@ def digits(number):
 """
 
 
+_LEADING_ZEROS = re.compile(r"\b0+(?=\d)")
+
+
 class _ExactDivision(ast.NodeTransformer):
     """Writes `a / b` as `divide(a, b)`."""
 
@@ -171,7 +178,8 @@ class _ExactDivision(ast.NodeTransformer):
 
 
 def _sum_program(text: str) -> str:
-    tree = _ExactDivision().visit(ast.parse(text.strip(), mode="eval"))
+    plain = _LEADING_ZEROS.sub("", text.strip())  # 007 is no number in Python
+    tree = _ExactDivision().visit(ast.parse(plain, mode="eval"))
     return f"{_FUNCTIONS}print({ast.unparse(tree)})"
 
 

@@ -99,7 +99,7 @@ def test_the_sandbox_prints_what_the_physics_says() -> None:
         for run in runs_of(parse_question(task.question)).values():
             env.reset(budget=len(run.calls))
             seen = [call_tool(env, call.tool, call.text) for call in run.calls]
-            assert tuple(map(str, seen)) == run.prints
+            assert tuple(map(physics.read_shown, seen)) == run.prints
             assert [o.failed for o in seen] == [p in physics.FAILURES for p in run.prints]
 
 
@@ -108,9 +108,16 @@ def test_the_sandbox_prints_what_the_physics_says() -> None:
 def test_any_input_gets_a_number_or_a_named_failure(text: str, tool: str) -> None:
     env = Workbook()
     env.reset(budget=1)
-    told = str(call_tool(env, tool, text))
+    told = physics.read_shown(call_tool(env, tool, text))
     assert told == prints_of(Call(tool, text))
     assert told in physics.FAILURES or abs(int(told)) <= physics.LIMIT
+
+
+def test_leading_zeros_are_read_as_nothing() -> None:
+    env = Workbook()
+    env.reset(budget=2)
+    assert call_tool(env, "calc", "007 + 00") == "7 d1 odd"
+    assert call_tool(env, "loop", "007 , + 1 , 02") == "9 d1 odd"
 
 
 def test_a_call_beyond_the_budget_ends_the_episode() -> None:

@@ -97,6 +97,7 @@ class WorkbookTracker:
         self.oracle = oracle
         self.state = oracle.start()
         self.on_route = True
+        self.last_route = ""  # that the last call served; "" where it served none
 
     @property
     def p(self) -> float | None:
@@ -120,7 +121,7 @@ class WorkbookTracker:
                 numbers=() if failed else (*numbers, printed),
                 calls=state.calls - 1,
             )
-            self.on_route = True
+            self.on_route, self.last_route = True, name
             return self.p
         self.state = WorkbookState(
             unused=state.unused,
@@ -128,7 +129,7 @@ class WorkbookTracker:
             numbers=state.numbers,
             calls=state.calls - 1,
         )
-        self.on_route = False
+        self.on_route, self.last_route = False, ""
         return None
 
 

@@ -99,6 +99,22 @@ def printed(value: int | None) -> str:
     return TOO_BIG if value is None or abs(value) > LIMIT else str(value)
 
 
+def shown(text: str) -> str:
+    """What a tool shows of what was printed: a number with its length and parity, `527 d3 odd`.
+
+    Keywords foretell these properties, never the number itself.
+    """
+    if text in FAILURES:
+        return text
+    return f"{text} d{len(text.lstrip('-'))} {'odd' if int(text) % 2 else 'even'}"
+
+
+def read_shown(text: str) -> str:
+    """What was printed, from what a tool showed."""
+    text = text.strip()
+    return text if text in FAILURES or not text else text.split()[0]
+
+
 class _CannotDivideError(Exception):
     """A division with a remainder, or by nothing."""
 

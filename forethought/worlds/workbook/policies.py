@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from forethought.types import Action
-from forethought.worlds.workbook.physics import FAILURES
+from forethought.worlds.workbook.physics import FAILURES, read_shown
 from forethought.worlds.workbook.routes import (
     Call,
     follow,
@@ -63,7 +63,7 @@ class WorkbookPolicy(ABC):
     def act(self, observation: str | None) -> WorkbookStep:
         """The next turn, after the reply to the last one (None at the start)."""
         if observation is not None:
-            self._read(observation.strip())
+            self._read(read_shown(observation))
         if self.current is not None and next_call(self.facts, self.current, self.numbers) is None:
             return _answer(self.numbers[-1], self.current)
         if self.current is None:

@@ -1,0 +1,165 @@
+"""Workbook as a domain: sums by seed, tools with bounded fuel, the wanderer's trajectories."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from forethought.config import RunConfig
+from forethought.domains.scripted import BASE_OFFSET, mixed, tiny_policy, wander
+from forethought.envs.maths import Workbook
+from forethought.hindsight.trajectory import Trajectory
+from forethought.hindsight.workbook_writer import WorkbookWriter
+from forethought.hindsight.writer import Writer
+from forethought.rollout.engine import EngineConfig
+from forethought.rollout.render import TextFormat
+from forethought.types import Choice, Rollout, Task, TrainingSequence, Truth
+from forethought.worlds.splits import SPLIT_STARTS
+from forethought.worlds.workbook.law import TASKS_A_WORLD, Law, law, tasks_of_world
+from forethought.worlds.workbook.oracle import WorkbookOracle, WorkbookTracker
+from forethought.worlds.workbook.physics import parse_loop, read_shown
+from forethought.worlds.workbook.routes import Call
+from forethought.worlds.workbook.text import parse_question
+from forethought.worlds.workbook.tokens import PIECES, vocabulary
+
+if TYPE_CHECKING:
+    from forethought.training.policy import Policy
+
+
+def workbook_tokenizer() -> Any:
+    """The word-level tokenizer of the world, the words of the free-text headings included."""
+    from forethought.foresight.templates import template_words
+    from forethought.training.tiny import build_word_tokenizer
+
+    words = vocabulary()
+    words += [word for word in template_words() if word not in words]
+    return build_word_tokenizer(words, pieces=PIECES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkbookDomain:
+    """One law, all its worlds."""
+
+    law: Law
+    seed: int
+    engine: EngineConfig
+    env_name: str = "workbook"
+    imitate_failures: bool = True  # the wanderer tries all routes alike
+    text_format: TextFormat = field(
+        default_factory=lambda: TextFormat(name="workbook", style="maths", spaced=True)
+    )
+
+    @classmethod
+    def from_config(cls, config: RunConfig) -> WorkbookDomain:
+        """The domain of a configuration."""
+        bounds = config.rollout
+        return cls(
+            law=law(config.law_seed),
+            seed=config.seed,
+            engine=EngineConfig(
+                max_turns=bounds.max_turns, max_context_tokens=bounds.max_context_tokens
+            ),
+        )
+
+    @property
+    def writer(self) -> Writer:
+        """The rule-based writer."""
+        return WorkbookWriter()
+
+    def tasks(self, split: str, num: int, *, offset: int = 0) -> list[Task]:
+        """Tasks number `offset` to `offset + num - 1` of a split, five a world."""
+        first, last = offset // TASKS_A_WORLD, -(-(offset + num) // TASKS_A_WORLD)
+        start = SPLIT_STARTS[split]
+        tasks = self.tasks_of_worlds(range(start + first, start + last), None)
+        skip = offset - first * TASKS_A_WORLD
+        return tasks[skip : skip + num]
+
+    def tasks_of_worlds(self, seeds: range, num: int | None) -> list[Task]:
+        """All tasks of the named worlds, or the first `num`."""
+        found = (task for seed in seeds for task in tasks_of_world(self.law, seed))
+        return list(itertools.islice(found, num))
+
+    def make_env(self) -> Any:
+        """The two tools with the calls that a task's row allows."""
+        return Workbook()
+
+    def trajectories(self, num: int, tokenizer: Any, *, split: str = "train") -> list[Trajectory]:
+        """Episodes of the wanderer, failures kept, through the real engine and tools."""
+        return list(itertools.islice(self.wander(tokenizer, offset=0, split=split), num))
+
+    def wander(self, tokenizer: Any, *, offset: int, split: str = "train") -> Iterator[Trajectory]:
+        """Endless trajectories of the wanderer over the tasks from `offset` on."""
+        from forethought.evals.baselines import workbook_backend
+
+        backend = workbook_backend("wanderer", tokenizer)
+        return wander(self, backend, tokenizer, offset=offset, split=split)
+
+    def entities(self) -> tuple[str, ...]:
+        """There are no names to give away; numbers are seen by the leak filter itself."""
+        return ()
+
+    def truth(self, rollout: Rollout) -> Truth:
+        """The wanderer's success probabilities, what was copied, and the first choice."""
+        facts = parse_question(rollout.task.question)
+        oracle = WorkbookOracle(facts)
+        tracker = WorkbookTracker(oracle)
+        known = {str(facts.start)}
+        values: list[float | None] = []
+        copied: list[bool | None] = []
+        first = ""
+        for turn in rollout.turns:
+            values.append(tracker.p)
+            action = turn.parsed.action
+            copied.append(None)
+            if action is None or action.kind == "answer":
+                continue
+            loop = parse_loop(action.text) if action.kind == "loop" else None
+            copied[-1] = None if loop is None else str(loop.start) in known
+            printed = read_shown(turn.observation)
+            tracker.step(Call(action.kind, action.text), printed)
+            known.add(printed)
+            first = first or tracker.last_route
+        routes = oracle.first_values()
+        choice = Choice(
+            chosen=routes.get(first, 0.0),
+            mean=sum(routes.values()) / max(len(routes), 1),
+            best=max(routes.values(), default=0.0),
+        )
+        return Truth(p=tuple(values), copied=tuple(copied), choice=choice)
+
+
+def base_model(config: RunConfig, domain: WorkbookDomain) -> tuple[Policy, list[TrainingSequence]]:
+    """A tiny model with random weights, and its first corpus in order: drills, then episodes."""
+    from forethought.hindsight.corpus import CorpusBuilder
+
+    tokenizer = workbook_tokenizer()
+    builder = CorpusBuilder(
+        text_format=domain.text_format, tokenizer=tokenizer, writer=domain.writer
+    )
+    episodes: list[TrainingSequence] = []
+    made = 0
+    for trajectory in domain.wander(tokenizer, offset=BASE_OFFSET):
+        if made >= config.base.episode_tokens:
+            break
+        episodes.append(builder.imitation(trajectory).sequence)
+        made += len(episodes[-1].ids)
+    corpus = list(drills(config.base.drill_tokens, tokenizer, config.seed))
+    return tiny_policy(config, tokenizer), corpus + mixed(episodes, config.seed)
+
+
+def drills(tokens: int, tokenizer: Any, seed: int) -> Iterator[TrainingSequence]:
+    """Lists of random numbers that are repeated, until `tokens` tokens were made."""
+    rng = random.Random(f"drill/{seed}")
+    made = 0
+    while made < tokens:
+        digits = [rng.randint(1, 6) for _ in range(rng.randint(2, 6))]
+        text = " ; ".join(str(rng.randrange(10 ** (d - 1), 10**d)) for d in digits)
+        head = tokenizer(f"{text} :", add_special_tokens=False)["input_ids"]
+        tail = tokenizer(f"{text}", add_special_tokens=False)["input_ids"]
+        ids = (tokenizer.bos_token_id, *head, *tail)
+        weights = (0.0,) * (1 + len(head)) + (1.0,) * len(tail)
+        made += len(ids)
+        yield TrainingSequence(ids=ids, ce_weight=weights, source="drill/repeat")

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pytest
+
+from forethought.domains.workbook import WorkbookDomain, drills, workbook_tokenizer
+from forethought.foresight.block import parse, render
+from forethought.hindsight.trajectory import Trajectory
+from forethought.rollout.engine import EngineConfig
+from forethought.worlds.workbook.law import law
+
+
+@cache
+def tokenizer() -> Any:
+    return workbook_tokenizer()
+
+
+@cache
+def domain() -> WorkbookDomain:
+    return WorkbookDomain(law=law(122), seed=5, engine=EngineConfig(max_turns=8))
+
+
+@cache
+def trajectories() -> list[Trajectory]:
+    return domain().trajectories(300, tokenizer(), split="val")
+
+
+def test_tasks_are_numbered_through_the_worlds_of_a_split() -> None:
+    many = domain().tasks("val", 12)
+    assert domain().tasks("val", 5, offset=7) == many[7:]
+    assert len({task.id for task in many}) == 12
+    assert {task.split for task in many} == {"val"}
+    assert domain().tasks_of_worlds(range(100_000, 100_003), 12) == many
+
+
+@pytest.mark.parametrize("part", ["write", "recap"])
+def test_every_block_is_written_in_words_of_the_vocabulary_and_reads_back(part: str) -> None:
+    for trajectory in trajectories():
+        for step, turn in enumerate(trajectory.steps):
+            block = getattr(domain().writer, part)(trajectory, step, 0.65)
+            text = render(block, turn.think, turn.action, style="maths", spaced=True)
+            ids = tokenizer().encode(text, add_special_tokens=False)
+            assert tokenizer().unk_token_id not in ids
+            assert tokenizer().decode(ids) == text
+            assert parse(text, "maths").problems == ()
+        assert domain().writer.can_tell(trajectory.steps)
+
+
+def test_a_true_block_foretells_what_comes_and_never_a_number_of_it() -> None:
+    for trajectory in trajectories():
+        for step in range(trajectory.num_calls):
+            block = domain().writer.write(trajectory, step, 0.65)
+            shown = trajectory.steps[step].observation
+            assert all(keyword in shown for keyword in block.keywords)
+            number = shown.split()[0]
+            said = f"{block.roadmap} {' '.join(block.keywords)}".split()
+            assert not (number.isdecimal() and len(number) > 1 and number in said)
+
+
+def test_the_truth_of_the_wanderer_is_on_its_routes_and_copies_right() -> None:
+    from forethought.evals.baselines import workbook_backend
+    from forethought.rollout.engine import Start, run_rollouts_sync
+
+    tasks = domain().tasks("val", 100)
+    starts = [
+        Start(task=t, env=domain().make_env(), index=0, noise=(1, n), mode="plain")
+        for n, t in enumerate(tasks)
+    ]
+    backend = workbook_backend("wanderer", tokenizer())
+    rollouts = run_rollouts_sync(
+        starts, backend, domain().text_format, tokenizer(), domain().engine
+    )
+    for rollout in rollouts:
+        truth = domain().truth(rollout)
+        assert None not in truth.p and False not in truth.copied
+        assert truth.choice is not None and truth.choice.chosen <= truth.choice.best
+
+
+def test_drills_repeat_their_numbers_and_only_the_copy_trains() -> None:
+    made = list(drills(2000, tokenizer(), 3))
+    assert sum(len(sequence.ids) for sequence in made) >= 2000
+    for sequence in made:
+        first = sequence.ce_weight.index(1.0)
+        tail = sequence.ids[first:]
+        assert sequence.ids[1 : 1 + len(tail)] == tail
+        assert set(sequence.ce_weight[first:]) == {1.0}
