@@ -54,7 +54,7 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Where tasks come from."""
 
-    source: Literal["atlas", "gsm8k"] = "atlas"
+    source: Literal["atlas", "workbook", "gsm8k"] = "atlas"
     law_seed: int | None = Field(None, ge=0)  # None: the run's seed
     identical_cells: bool = False  # negative control: all cells of the law alike
     max_annotations: int = Field(2, ge=1)  # gsm8k: problems with at most this many calculations

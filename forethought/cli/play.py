@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from forethought.cli._args import natural
 
 HELP = "play an environment by hand, or watch a model play it"
-CONFIGS = {"atlas": "demo/atlas", "gsm8k": "maths/gsm8k-smollm2"}
+CONFIGS = {"atlas": "demo/atlas", "gsm8k": "maths/gsm8k-smollm2", "workbook": "demo/workbook"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

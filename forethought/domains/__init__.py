@@ -75,6 +75,10 @@ def make_domain(config: RunConfig) -> Domain:
         from forethought.domains.atlas import AtlasDomain
 
         return AtlasDomain.from_config(config)
+    if config.data.source == "workbook":
+        from forethought.domains.workbook import WorkbookDomain
+
+        return WorkbookDomain.from_config(config)
     from forethought.domains.gsm8k import Gsm8kDomain
 
     return Gsm8kDomain.from_config(config)
@@ -83,16 +87,18 @@ def make_domain(config: RunConfig) -> Domain:
 def make_base(config: RunConfig, domain: Domain) -> tuple[Policy, list[TrainingSequence]]:
     """The model that training starts from, and what it is first trained on (may be nothing)."""
     if config.model.name == "tiny":
-        from forethought.domains.atlas import AtlasDomain, base_model
+        from forethought.domains import atlas, workbook
 
-        if not isinstance(domain, AtlasDomain):
-            raise InputError(
-                "model.name",
-                got=f"tiny with data.source {config.data.source}",
-                expected="a pretrained model: a tiny one is trained for the world atlas only",
-                next_step="name a model that `forethought fetch` knows, or a folder",
-            )
-        return base_model(config, domain)
+        if isinstance(domain, atlas.AtlasDomain):
+            return atlas.base_model(config, domain)
+        if isinstance(domain, workbook.WorkbookDomain):
+            return workbook.base_model(config, domain)
+        raise InputError(
+            "model.name",
+            got=f"tiny with data.source {config.data.source}",
+            expected="a pretrained model: a tiny one is trained for the synthetic worlds only",
+            next_step="name a model that `forethought fetch` knows, or a folder",
+        )
     from forethought.data.models import resolve_model
     from forethought.training.policy import Policy
 

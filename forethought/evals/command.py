@@ -12,7 +12,7 @@ from forethought.config import RunConfig, read_resolved
 from forethought.data.tasks import load_tasks
 from forethought.domains import Domain, make_domain
 from forethought.errors import InputError, MissingError
-from forethought.evals.baselines import BASELINES, scripted_backend
+from forethought.evals.baselines import BASELINES, scripted_backend, workbook_backend
 from forethought.evals.imagine import imagine_first
 from forethought.evals.run import (
     EvalSetting,
@@ -239,10 +239,15 @@ def _scripted(
     config: RunConfig, setting: EvalSetting, tasks: Sequence[Task], name: str
 ) -> Evaluated:
     from forethought.domains.atlas import atlas_tokenizer
+    from forethought.domains.workbook import WorkbookDomain, workbook_tokenizer
 
-    law = _law_for(config, setting.domain, tasks, name)
-    tokenizer = atlas_tokenizer()
-    backend = scripted_backend(name, law, tokenizer)
+    if isinstance(setting.domain, WorkbookDomain):
+        tokenizer = workbook_tokenizer()
+        backend = workbook_backend(name, tokenizer)
+    else:
+        law = _law_for(config, setting.domain, tasks, name)
+        tokenizer = atlas_tokenizer()
+        backend = scripted_backend(name, law, tokenizer)
     rollouts = roll_out(setting, make_starts(setting, tasks), backend, tokenizer)
     return Evaluated(
         rollouts=rollouts,
@@ -264,7 +269,7 @@ def _law_for(config: RunConfig, domain: Domain, tasks: Sequence[Task], name: str
         raise InputError(
             "--model",
             got=f"{name} for {what}",
-            expected="a scripted policy only with questions of the world atlas",
+            expected="a scripted policy only with questions of its own world",
             next_step="use demo/atlas and its questions, or name a model",
         )
     return law

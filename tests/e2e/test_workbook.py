@@ -1,0 +1,45 @@
+"""Every stage on the world of sums, far too briefly to learn anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from forethought.config import load_config
+from forethought.runlog import read_episodes
+from forethought.stages.pipeline import run_pipeline
+
+TINY = {
+    "model.hidden": "32",
+    "model.layers": "1",
+    "model.ffn": "32",
+    "base.drill_tokens": "2000",
+    "base.episode_tokens": "4000",
+    "base.min_copy_accuracy": "0",
+    "base.gate_tasks": "2",
+    "prepare.num_episodes": "12",
+    "prepare.branch_states": "2",
+    "prepare.alternatives": "2",
+    "sft.num_episodes": "12",
+    "rl.updates": "1",
+    "rl.prompts": "2",
+    "rl.group_size": "2",
+    "eval.num_tasks": "4",
+    "eval.num_blocks": "4",
+    "eval.imagine_k": "2",
+    "control.arms": "[]",
+}
+
+
+@pytest.mark.slow
+def test_a_run_goes_through_all_stages(tmp_path: Path) -> None:
+    summary = run_pipeline(
+        load_config("demo/workbook", TINY), tmp_path / "run", resume=False, command="test"
+    )
+    assert {row["stage"] for row in summary["stages"]} == {"base", "midtrain", "sft", "rl"}
+    episodes = read_episodes(tmp_path / "run/evals/rl/episodes.jsonl")
+    assert len(episodes) == 4
+    assert all(e.env == "workbook" and e.error is None and e.choice for e in episodes)
+    assert all(e.turns[0].oracle_p is not None for e in episodes)
+    assert (tmp_path / "run/page.html").is_file()
