@@ -347,3 +347,8 @@ def test_documented_configurations_exist() -> None:
 def test_every_package_folder_has_an_init_file() -> None:
     for path in SOURCES:
         assert (path.parent / "__init__.py").is_file(), path
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names)), "pytest imports test files by their name alone"
