@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from forethought.config import RunConfig
 from forethought.domains.atlas_base import drills, pages
-from forethought.domains.scripted import BASE_OFFSET, mixed, tiny_policy, wander
+from forethought.domains.scripted import (
+    BASE_OFFSET,
+    base_episodes,
+    choice_of,
+    mixed,
+    numbered_tasks,
+    tiny_policy,
+    wander,
+)
 from forethought.envs.search_qa import SearchQA
 from forethought.foresight.templates import template_words
 from forethought.hindsight.trajectory import Trajectory
@@ -17,18 +25,17 @@ from forethought.hindsight.writer import AtlasWriter, Writer
 from forethought.rollout.engine import EngineConfig
 from forethought.rollout.render import TextFormat
 from forethought.tools.retrieval import BM25Retriever, Document, Retriever
-from forethought.types import Choice, Rollout, Task, TrainingSequence, Truth
+from forethought.types import Rollout, Task, TrainingSequence, Truth
 from forethought.worlds.atlas.law import Law, law
 from forethought.worlds.atlas.oracle import Oracle, StateTracker
 from forethought.worlds.atlas.text import parse_pages, parse_query, parse_question
 from forethought.worlds.atlas.tokens import CONTROL, NAMES, vocabulary
 from forethought.worlds.atlas.world import World, tasks_of, world
-from forethought.worlds.splits import SPLIT_STARTS
+from forethought.worlds.splits import SPLIT_STARTS, TASKS_A_WORLD
 
 if TYPE_CHECKING:
     from forethought.training.policy import Policy
 
-TASKS_A_WORLD = 5
 KEPT_INDEXES = 256  # retrievers kept at a time
 
 
@@ -79,11 +86,7 @@ class AtlasDomain:
 
     def tasks(self, split: str, num: int, *, offset: int = 0) -> list[Task]:
         """Tasks number `offset` to `offset + num - 1` of a split, five a world."""
-        first, last = offset // TASKS_A_WORLD, -(-(offset + num) // TASKS_A_WORLD)
-        start = SPLIT_STARTS[split]
-        tasks = self.tasks_of_worlds(range(start + first, start + last), None)
-        skip = offset - first * TASKS_A_WORLD
-        return tasks[skip : skip + num]
+        return numbered_tasks(self, split, num, offset)
 
     def tasks_of_worlds(self, seeds: range, num: int | None) -> list[Task]:
         """All tasks of the named worlds, or the first `num`."""
@@ -152,12 +155,7 @@ def truth_of(law: Law, rollout: Rollout) -> Truth:
             begun = [letter for letter in before if letter not in tracker.state.unused]
             first = first or (begun[0] if begun else "")
     routes = oracle.first_values(tracker.facts)
-    choice = Choice(
-        chosen=routes.get(first, 0.0),
-        mean=sum(routes.values()) / max(len(routes), 1),
-        best=max(routes.values(), default=0.0),
-    )
-    return Truth(p=tuple(values), copied=_copied(rollout), choice=choice)
+    return Truth(p=tuple(values), copied=_copied(rollout), choice=choice_of(routes, first))
 
 
 def _copied(rollout: Rollout) -> tuple[bool | None, ...]:
@@ -177,20 +175,10 @@ def _copied(rollout: Rollout) -> tuple[bool | None, ...]:
 
 def base_model(config: RunConfig, domain: AtlasDomain) -> tuple[Policy, list[TrainingSequence]]:
     """A tiny model with random weights, and its first corpus in order: drills, pages, episodes."""
-    from forethought.hindsight.corpus import CorpusBuilder
-
     tokenizer = atlas_tokenizer()
-    policy = tiny_policy(config, tokenizer)
     section = config.base
     corpus = list(drills(section.drill_tokens, tokenizer, config.seed))
-    builder = CorpusBuilder(
-        text_format=domain.text_format, tokenizer=tokenizer, writer=domain.writer
-    )
     later = list(pages(domain.pages_of_training(), section.page_tokens, tokenizer))
-    made = 0
-    for trajectory in domain.wander(tokenizer, offset=BASE_OFFSET):
-        if made >= section.episode_tokens:
-            break
-        later.append(builder.imitation(trajectory).sequence)
-        made += len(later[-1].ids)
-    return policy, corpus + mixed(later, config.seed)
+    wandered = domain.wander(tokenizer, offset=BASE_OFFSET)
+    later += base_episodes(domain, wandered, section.episode_tokens, tokenizer)
+    return tiny_policy(config, tokenizer), corpus + mixed(later, config.seed)

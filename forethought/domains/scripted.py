@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from forethought.config import RunConfig
+from forethought.domains import Domain
 from forethought.hindsight.trajectory import Trajectory, from_rollout
 from forethought.rollout.backend import Backend
 from forethought.rollout.engine import EngineConfig, Start, run_rollouts_sync
-from forethought.rollout.render import TextFormat
-from forethought.types import Task, TrainingSequence
+from forethought.types import Choice, Task, TrainingSequence
+from forethought.worlds.splits import SPLIT_STARTS, TASKS_A_WORLD
 
 if TYPE_CHECKING:
     from forethought.training.policy import Policy
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 BASE_OFFSET = 200_000  # tasks of base training lie behind those of stages 0 and 3
 
 
-class ScriptedSource(Protocol):
-    """A world whose tasks a scripted policy plays."""
+class ScriptedSource(Domain, Protocol):
+    """A synthetic world whose tasks a scripted policy plays."""
 
     @property
     def seed(self) -> int:
@@ -29,22 +30,27 @@ class ScriptedSource(Protocol):
         ...
 
     @property
-    def text_format(self) -> TextFormat:
-        """Prompts, tags and stops."""
-        ...
-
-    @property
     def engine(self) -> EngineConfig:
         """Bounds of an episode."""
         ...
 
-    def tasks(self, split: str, num: int, *, offset: int = 0) -> list[Task]:
-        """Tasks of a split by number."""
-        ...
 
-    def make_env(self) -> Any:
-        """A fresh environment."""
-        ...
+def numbered_tasks(source: Domain, split: str, num: int, offset: int) -> list[Task]:
+    """Tasks number `offset` to `offset + num - 1` of a split, `TASKS_A_WORLD` a world."""
+    first, last = offset // TASKS_A_WORLD, -(-(offset + num) // TASKS_A_WORLD)
+    start = SPLIT_STARTS[split]
+    tasks = source.tasks_of_worlds(range(start + first, start + last), None)
+    skip = offset - first * TASKS_A_WORLD
+    return tasks[skip : skip + num]
+
+
+def choice_of(values: Mapping[str, float], first: str) -> Choice:
+    """The first route taken among the values of all first routes; 0 where it is none of them."""
+    return Choice(
+        chosen=values.get(first, 0.0),
+        mean=sum(values.values()) / max(len(values), 1),
+        best=max(values.values(), default=0.0),
+    )
 
 
 def wander(
@@ -94,6 +100,25 @@ def tiny_policy(config: RunConfig, tokenizer: Any) -> Policy:
     )
     model = build_tiny_llama(len(tokenizer), shape, seed=config.seed)
     return Policy(model=model, tokenizer=tokenizer)
+
+
+def base_episodes(
+    source: ScriptedSource, trajectories: Iterator[Trajectory], tokens: int, tokenizer: Any
+) -> list[TrainingSequence]:
+    """Trajectories without blocks as training sequences, until `tokens` tokens were made."""
+    from forethought.hindsight.corpus import CorpusBuilder
+
+    builder = CorpusBuilder(
+        text_format=source.text_format, tokenizer=tokenizer, writer=source.writer
+    )
+    episodes: list[TrainingSequence] = []
+    made = 0
+    for trajectory in trajectories:
+        if made >= tokens:
+            break
+        episodes.append(builder.imitation(trajectory).sequence)
+        made += len(episodes[-1].ids)
+    return episodes
 
 
 def mixed(sequences: Sequence[TrainingSequence], seed: int) -> list[TrainingSequence]:

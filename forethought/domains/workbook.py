@@ -9,16 +9,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from forethought.config import RunConfig
-from forethought.domains.scripted import BASE_OFFSET, mixed, tiny_policy, wander
+from forethought.domains.scripted import (
+    BASE_OFFSET,
+    base_episodes,
+    choice_of,
+    mixed,
+    numbered_tasks,
+    tiny_policy,
+    wander,
+)
 from forethought.envs.maths import Workbook
 from forethought.hindsight.trajectory import Trajectory
 from forethought.hindsight.workbook_writer import WorkbookWriter
 from forethought.hindsight.writer import Writer
 from forethought.rollout.engine import EngineConfig
 from forethought.rollout.render import TextFormat
-from forethought.types import Choice, Rollout, Task, TrainingSequence, Truth
-from forethought.worlds.splits import SPLIT_STARTS
-from forethought.worlds.workbook.law import TASKS_A_WORLD, Law, law, tasks_of_world
+from forethought.types import Rollout, Task, TrainingSequence, Truth
+from forethought.worlds.workbook.law import Law, law, tasks_of_world
 from forethought.worlds.workbook.oracle import WorkbookOracle, WorkbookTracker
 from forethought.worlds.workbook.physics import parse_loop, read_shown
 from forethought.worlds.workbook.routes import Call
@@ -71,11 +78,7 @@ class WorkbookDomain:
 
     def tasks(self, split: str, num: int, *, offset: int = 0) -> list[Task]:
         """Tasks number `offset` to `offset + num - 1` of a split, five a world."""
-        first, last = offset // TASKS_A_WORLD, -(-(offset + num) // TASKS_A_WORLD)
-        start = SPLIT_STARTS[split]
-        tasks = self.tasks_of_worlds(range(start + first, start + last), None)
-        skip = offset - first * TASKS_A_WORLD
-        return tasks[skip : skip + num]
+        return numbered_tasks(self, split, num, offset)
 
     def tasks_of_worlds(self, seeds: range, num: int | None) -> list[Task]:
         """All tasks of the named worlds, or the first `num`."""
@@ -122,31 +125,18 @@ class WorkbookDomain:
             tracker.step(Call(action.kind, action.text), printed)
             known.add(printed)
             first = first or tracker.last_route
-        routes = oracle.first_values()
-        choice = Choice(
-            chosen=routes.get(first, 0.0),
-            mean=sum(routes.values()) / max(len(routes), 1),
-            best=max(routes.values(), default=0.0),
+        return Truth(
+            p=tuple(values), copied=tuple(copied), choice=choice_of(oracle.first_values(), first)
         )
-        return Truth(p=tuple(values), copied=tuple(copied), choice=choice)
 
 
 def base_model(config: RunConfig, domain: WorkbookDomain) -> tuple[Policy, list[TrainingSequence]]:
     """A tiny model with random weights, and its first corpus in order: drills, then episodes."""
-    from forethought.hindsight.corpus import CorpusBuilder
-
     tokenizer = workbook_tokenizer()
-    builder = CorpusBuilder(
-        text_format=domain.text_format, tokenizer=tokenizer, writer=domain.writer
-    )
-    episodes: list[TrainingSequence] = []
-    made = 0
-    for trajectory in domain.wander(tokenizer, offset=BASE_OFFSET):
-        if made >= config.base.episode_tokens:
-            break
-        episodes.append(builder.imitation(trajectory).sequence)
-        made += len(episodes[-1].ids)
-    corpus = list(drills(config.base.drill_tokens, tokenizer, config.seed))
+    section = config.base
+    wandered = domain.wander(tokenizer, offset=BASE_OFFSET)
+    episodes = base_episodes(domain, wandered, section.episode_tokens, tokenizer)
+    corpus = list(drills(section.drill_tokens, tokenizer, config.seed))
     return tiny_policy(config, tokenizer), corpus + mixed(episodes, config.seed)
 
 

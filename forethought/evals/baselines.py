@@ -14,9 +14,9 @@ from typing import Any, Protocol
 from forethought.errors import InputError
 from forethought.foresight.block import render
 from forethought.rollout.scripted import ScriptedBackend
-from forethought.types import Action
 from forethought.worlds.atlas.law import Law
 from forethought.worlds.atlas.policies import POLICIES
+from forethought.worlds.steps import ScriptedStep
 from forethought.worlds.workbook.policies import POLICIES as WORKBOOK_POLICIES
 
 BASELINES = tuple(POLICIES)
@@ -27,15 +27,7 @@ class _Player(Protocol):
 
     def start(self, question: str, rng: random.Random) -> None: ...
 
-    def act(self, observation: str | None) -> _Step: ...
-
-
-class _Step(Protocol):
-    @property
-    def think(self) -> str: ...
-
-    @property
-    def action(self) -> Action: ...
+    def act(self, observation: str | None) -> ScriptedStep: ...
 
 
 class _Script:

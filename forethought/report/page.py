@@ -6,7 +6,7 @@ shown as pending. No network, no script, no external font.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ def build_page(run: str | Path) -> Path:
     rows = evaluations(paths.root)
     summary = read_run_summary(paths.summary) if paths.summary.is_file() else {}
     state = read_state(paths.state) if paths.state.is_file() else {"done": [], "cpu_s": {}}
+    episodes = {name: _read(paths, name) for name, _ in rows}
     text = _template().render(
         name=config["name"],
         seed=config["seed"],
@@ -55,11 +56,15 @@ def build_page(run: str | Path) -> Path:
         cpu=sorted(state["cpu_s"].items()),
         cpu_total=sum(state["cpu_s"].values()) / 60,
         curves=_curves(paths.root),
-        diagrams=[_diagram(paths, name) for name, _ in rows if "-" not in name],
+        diagrams=[_diagram(name, found) for name, found in episodes.items() if "-" not in name],
         causes=CAUSES,
-        failures=_failures(paths, [name for name, _ in rows]),
-        surprises=_surprises(paths, [name for name, _ in rows]),
-        episodes=_episodes(paths, [name for name, _ in rows]),
+        failures=[
+            (name, failures(found))
+            for name, found in episodes.items()
+            if found and name.endswith(("sft", "rl"))
+        ],
+        surprises=_surprises(episodes),
+        episodes=_episodes(episodes),
     )
     write_text_atomic(paths.page, text)
     return paths.page
@@ -124,10 +129,10 @@ def _read(paths: RunPaths, name: str) -> list[Episode]:
     return read_episodes(file) if file.is_file() else []
 
 
-def _diagram(paths: RunPaths, name: str) -> str:
+def _diagram(name: str, episodes: Sequence[Episode]) -> str:
     pairs = [
         (q, float(episode.success or 0))
-        for episode in _read(paths, name)
+        for episode in episodes
         if episode.error is None
         and episode.turns
         and (q := episode.turns[0].q_expected) is not None
@@ -135,36 +140,27 @@ def _diagram(paths: RunPaths, name: str) -> str:
     return reliability(f"{name}, first turn", pairs)
 
 
-def _failures(paths: RunPaths, names: Sequence[str]) -> list[tuple[str, JsonRow]]:
-    """Name and causes of failure of every evaluation whose turns have blocks."""
-    return [
-        (name, failures(found))
-        for name in names
-        if name.endswith(("sft", "rl")) and (found := _read(paths, name))
-    ]
-
-
-def _surprises(paths: RunPaths, names: Sequence[str]) -> list[tuple[str, int, list[JsonRow]]]:
+def _surprises(episodes: Mapping[str, list[Episode]]) -> list[tuple[str, int, list[JsonRow]]]:
     """Title, number and some episodes of each kind of surprise, of the last stage."""
-    name = _last_stage(names)
+    name = _last_stage(episodes)
     if name not in ("rl", "sft"):
         return []
     titles = ("sure of success, and lost", "sure of failure, and won")
     return [
         (f"{name}: {title}", len(found), [_shown(e, name) for e in found[:SURPRISES_SHOWN]])
-        for title, found in zip(titles, surprises(_read(paths, name)), strict=True)
+        for title, found in zip(titles, surprises(episodes[name]), strict=True)
     ]
 
 
-def _episodes(paths: RunPaths, names: Sequence[str]) -> list[JsonRow]:
+def _episodes(episodes: Mapping[str, list[Episode]]) -> list[JsonRow]:
     """Ten evenly spaced episodes of the last full evaluation."""
-    name = _last_stage(names)
-    found = _read(paths, name) if name else []
+    name = _last_stage(episodes)
+    found = episodes.get(name, [])
     step = max(1, len(found) // EPISODES_SHOWN)
     return [_shown(episode, name) for episode in found[::step][:EPISODES_SHOWN]]
 
 
-def _last_stage(names: Sequence[str]) -> str:
+def _last_stage(names: Container[str]) -> str:
     return next((name for name in ("rl", "sft", "midtrain", "base") if name in names), "")
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 SPLIT_STARTS = {"train": 0, "val": 100_000, "test": 200_000}
 """First world seed of each split; a split has 100,000."""
 
+TASKS_A_WORLD = 5
+"""Tasks that a seed makes."""
+
 TRAINING_SEEDS = range(SPLIT_STARTS["train"], SPLIT_STARTS["val"])
 
 

@@ -20,12 +20,11 @@ from forethought.worlds.workbook.law import (
     is_composed,
     law,
     right_answer,
-    runs_of,
     tasks_of_world,
 )
 from forethought.worlds.workbook.oracle import WorkbookOracle, WorkbookTracker
 from forethought.worlds.workbook.policies import POLICIES, simulate
-from forethought.worlds.workbook.routes import Call, need, next_call, prints_of, routes_of
+from forethought.worlds.workbook.routes import Call, need, next_call, prints_of, routes_of, runs_of
 from forethought.worlds.workbook.text import QuestionFacts, parse_question, render_question
 
 LAW = law(120)

@@ -32,17 +32,7 @@ from forethought.worlds.atlas.text import (
     render_query,
 )
 from forethought.worlds.atlas.world import WorldTask
-
-GIVE_UP = "none"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScriptedStep:
-    """What a scripted policy says and does in one turn."""
-
-    think: str  # "ROUTE ENTITY" before a search, the answer before an answer
-    action: Action
-    route: str  # letter of the route that the action serves; "" where it gives up
+from forethought.worlds.steps import GIVE_UP, ScriptedStep, answer_step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +72,10 @@ class ScriptedPolicy(ABC):
         if observation is not None:
             self._read(observation)
         if self.current is not None and not self.rest:
-            return _answer(self.subject, self.current)
+            return answer_step(self.subject, self.current)
         letter = self.choose() if self.budget > 0 else None
         if letter is None:
-            return _answer(GIVE_UP, "")
+            return answer_step(GIVE_UP, "")
         if letter != self.current:
             self._leave()
             self.unused.remove(letter)
@@ -261,7 +251,3 @@ def simulate(world_task: WorldTask, policy: ScriptedPolicy, rng: random.Random) 
         relation, subject = step.action.text.split()
         observation = world_task.pages.get((relation, subject), "")
         observations.append(observation)
-
-
-def _answer(text: str, route: str) -> ScriptedStep:
-    return ScriptedStep(think=text, action=Action(kind="answer", text=text), route=route)

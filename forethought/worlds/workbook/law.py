@@ -15,17 +15,16 @@ from functools import lru_cache
 from typing import Literal
 
 from forethought.types import Task
-from forethought.worlds.splits import TRAINING_SEEDS, split_of
+from forethought.worlds.splits import TASKS_A_WORLD, TRAINING_SEEDS, split_of
 from forethought.worlds.workbook.physics import (
     Operator,
     Rule,
     apply_rule,
     digit_sum,
 )
-from forethought.worlds.workbook.routes import Run, follow, need, routes_of
+from forethought.worlds.workbook.routes import follow, need, routes_of
 from forethought.worlds.workbook.text import ACCOUNTS, QuestionFacts, render_question
 
-TASKS_A_WORLD = 5
 DAYS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 40, 60, 80, 100, 120, 140, 180, 240, 320, 400)
 FEW_DAYS = 10  # rules that multiply by more than one take the first so many of them
 _DAY_WEIGHTS = (1,) * 10 + (4,) * 10  # others mostly run long, where fuel matters
@@ -177,8 +176,3 @@ def tasks_of_world(law: Law, world_seed: int) -> list[Task]:
             )
         )
     return tasks
-
-
-def runs_of(facts: QuestionFacts) -> dict[str, Run]:
-    """What each route of a task comes to, the budget left out."""
-    return {name: follow(facts, name) for name in routes_of(facts)}

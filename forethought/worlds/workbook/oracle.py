@@ -11,11 +11,11 @@ uniformly among the routes that fit, and again after a failure:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from forethought.worlds.workbook.physics import FAILURES
-from forethought.worlds.workbook.routes import Call, Run, follow, need, next_call, routes_of
+from forethought.worlds.workbook.routes import Call, need, next_call, runs_of
 from forethought.worlds.workbook.text import QuestionFacts
 
 Mode = Literal["wanderer", "planner"]
@@ -37,7 +37,7 @@ class WorkbookOracle:
     def __init__(self, facts: QuestionFacts, mode: Mode = "wanderer") -> None:
         self.facts = facts
         self.mode: Mode = mode
-        self._runs: dict[str, Run] = {name: follow(facts, name) for name in routes_of(facts)}
+        self._runs = runs_of(facts)
         self._needs = {name: need(facts, name) for name in self._runs}
 
     def start(self) -> WorkbookState:
@@ -123,12 +123,7 @@ class WorkbookTracker:
             )
             self.on_route, self.last_route = True, name
             return self.p
-        self.state = WorkbookState(
-            unused=state.unused,
-            current=state.current,
-            numbers=state.numbers,
-            calls=state.calls - 1,
-        )
+        self.state = replace(state, calls=state.calls - 1)
         self.on_route, self.last_route = False, ""
         return None
 

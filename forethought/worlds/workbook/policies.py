@@ -14,9 +14,9 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from forethought.types import Action
+from forethought.worlds.steps import GIVE_UP, ScriptedStep, answer_step
 from forethought.worlds.workbook.physics import FAILURES, read_shown
 from forethought.worlds.workbook.routes import (
     Call,
@@ -27,17 +27,6 @@ from forethought.worlds.workbook.routes import (
     routes_of,
 )
 from forethought.worlds.workbook.text import QuestionFacts, parse_question
-
-GIVE_UP = "none"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkbookStep:
-    """What a scripted policy says and does in one turn."""
-
-    think: str  # name of the route before a call, the answer before an answer
-    action: Action
-    route: str  # "" where it gives up
 
 
 class WorkbookPolicy(ABC):
@@ -60,21 +49,21 @@ class WorkbookPolicy(ABC):
         self.calls = self.facts.calls
         self.current, self.numbers = None, ()
 
-    def act(self, observation: str | None) -> WorkbookStep:
+    def act(self, observation: str | None) -> ScriptedStep:
         """The next turn, after the reply to the last one (None at the start)."""
         if observation is not None:
             self._read(read_shown(observation))
         if self.current is not None and next_call(self.facts, self.current, self.numbers) is None:
-            return _answer(self.numbers[-1], self.current)
+            return answer_step(self.numbers[-1], self.current)
         if self.current is None:
             self.current = self.choose() if self.calls > 0 else None
             if self.current is None:
-                return _answer(GIVE_UP, "")
+                return answer_step(GIVE_UP, "")
             self.unused.remove(self.current)
         call = next_call(self.facts, self.current, self.numbers)
         assert call is not None, "every route begins with a call"
         self.calls -= 1
-        return WorkbookStep(
+        return ScriptedStep(
             think=self.current,
             action=Action(kind=call.tool, text=call.text),
             route=self.current,
@@ -174,7 +163,3 @@ def simulate(
             return False
         made += 1
         observation = prints_of(Call(step.action.kind, step.action.text))
-
-
-def _answer(text: str, route: str) -> WorkbookStep:
-    return WorkbookStep(think=text, action=Action(kind="answer", text=text), route=route)

@@ -90,6 +90,11 @@ def follow(facts: QuestionFacts, route: str) -> Run:
     return Run(calls=tuple(calls), prints=tuple(prints))
 
 
+def runs_of(facts: QuestionFacts) -> dict[str, Run]:
+    """What each route of a task comes to, the budget left out."""
+    return {name: follow(facts, name) for name in routes_of(facts)}
+
+
 def prints_of(call: Call) -> str:
     """What a call prints."""
     return calc_prints(call.text) if call.tool == "calc" else loop_prints(call.text)
