@@ -117,7 +117,7 @@ class BaseTraining(SupervisedConfig):
 
     drill_tokens: int = Field(350_000, ge=0)
     page_tokens: int = Field(60_000, ge=0)
-    episode_tokens: int = Field(1_200_000, ge=0)
+    episode_tokens: int = Field(1_000_000, ge=0)
     warmup_episodes: int = Field(0, ge=0)  # pretrained models: episodes without blocks
     min_copy_accuracy: float = Field(0.97, ge=0, le=1)  # of the gate; 0: no gate
     gate_tasks: int = Field(100, ge=1)
@@ -129,7 +129,7 @@ class PrepareConfig(Section):
     num_episodes: int = Field(4000, ge=1)  # trajectories of the corpus
     branch_states: int = Field(200, ge=0)  # states with executed alternatives
     alternatives: int = Field(3, ge=1)  # K, distinct executed actions a branch state
-    continuations: int = Field(4, ge=1)  # k, per labelled action
+    continuations: int = Field(2, ge=1)  # k, per labelled action
     prior_strength: float = Field(1.0, ge=0)  # a of (s + a p0) / (k + a)
     max_wave: int = Field(512, ge=1)  # continuations decoded at a time
     label_temperature: float = Field(1.0, ge=0)
