@@ -227,7 +227,8 @@ class EvalConfig(Section):
 class ControlConfig(Section):
     """The arms beside the full pipeline."""
 
-    arms: tuple[Literal["fe-sft-grpo"], ...] = ("fe-sft-grpo",)
+    arms: tuple[Literal["fe-sft-grpo", "plain-grpo", "prompted"], ...] = ("fe-sft-grpo",)
+    estimate_tasks: int = Field(500, ge=20)  # validation tasks that fit the q of plain-grpo
 
 
 class RunConfig(Section):

@@ -6,6 +6,7 @@ is an `InputError` that names file and line. Episodes and step records: `foretho
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -160,6 +161,29 @@ class _Tokens(_Shape):
     turns: list[_Sampled]
 
 
+class _Logistic(_Shape):
+    centre: list[float]
+    scale: list[Annotated[float, Field(gt=0)]]
+    weights: list[float]
+
+
+class _Estimate(_Shape):
+    """estimate.json of a stage whose policy states no q."""
+
+    schema_name: Literal["forethought.estimate/1"] = Field(alias="schema")
+    features: list[str]
+    logistic: _Logistic
+    episodes: Count
+    split: str
+
+    @model_validator(mode="after")
+    def _one_each(self) -> Self:
+        fit, count = self.logistic, len(self.features)
+        if not len(fit.centre) == len(fit.scale) == len(fit.weights) - 1 == count:
+            raise ValueError(f"a centre, scale and weight for each of {count} features")
+        return self
+
+
 _SUMMARIES: dict[str, type[_Shape]] = {
     "forethought.summary/1": _Summary,
     "forethought.run/1": _RunSummary,
@@ -260,6 +284,18 @@ def read_tokens(file: Path) -> list[JsonRow]:
     return rows
 
 
+def read_estimate(file: Path, features: Sequence[str]) -> JsonRow:
+    """The estimate beside a model that states no q, fitted on exactly these features.
+
+    Raises:
+        InputError: the file is absent, does not fit, or is about other features.
+    """
+    row = _document(file, _Estimate, "the estimate of a model without blocks")
+    if row["features"] != list(features):
+        raise _misfit(file, None, f"features {row['features']}", f"features {list(features)}")
+    return row
+
+
 def _document(file: Path, shape: type[_Shape], what: str) -> JsonRow:
     return _checked(read_json(file, what), shape, file, None)
 
@@ -281,7 +317,7 @@ def _checked(row: JsonRow, shape: type[_Shape], file: Path, line: int | None) ->
     return row
 
 
-def _misfit(file: Path, line: int, got: str, expected: str) -> InputError:
+def _misfit(file: Path, line: int | None, got: str, expected: str) -> InputError:
     return InputError(
         str(file),
         line=line,

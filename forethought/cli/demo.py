@@ -8,6 +8,7 @@ from importlib import resources
 
 HELP = "the whole method on a synthetic world in minutes, with a control and a page"
 OVERRIDES = True
+ARMS = {"none": "[]", "all": '["fe-sft-grpo", "plain-grpo", "prompted"]'}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +42,8 @@ def run(args: argparse.Namespace) -> int:
     overrides = dict(args.overrides)
     if args.seed is not None:
         overrides["seed"] = args.seed
-    if args.controls == "none":
-        overrides["control.arms"] = "[]"
+    if args.controls != "one":
+        overrides["control.arms"] = ARMS[args.controls]
     name = f"demo/{args.world}{'-fast' if args.fast else ''}"
     config = load_config(name, overrides)
     out = args.out if args.out is not None else f"runs/{name.replace('/', '-')}-{config.seed}"

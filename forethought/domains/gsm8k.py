@@ -69,7 +69,10 @@ class Gsm8kDomain:
             if not rows:
                 raise self._too_few(split)
             return [rows[(offset + i) % len(rows)] for i in range(num)]
-        chosen = _mixed(_rows(split), num, self.max_annotations)
+        found = _rows(split)
+        before = {task.id for task in _mixed(found, offset, self.max_annotations)}
+        rest = [row for row in found if row.task.id not in before]
+        chosen = _mixed(rest, num, self.max_annotations)
         if not chosen:
             raise self._too_few(split)
         return chosen

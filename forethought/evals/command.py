@@ -13,6 +13,7 @@ from forethought.data.tasks import load_tasks
 from forethought.domains import Domain, make_domain
 from forethought.errors import InputError, MissingError
 from forethought.evals.baselines import BASELINES, scripted_backend, workbook_backend
+from forethought.evals.estimate import estimate_of
 from forethought.evals.imagine import imagine_first
 from forethought.evals.run import (
     EvalSetting,
@@ -93,8 +94,9 @@ def _own_mode(model: str) -> str:
     run = _run_of(model)
     if run is None:
         return "faithful"
-    parts = Path(model).relative_to(run).parts
-    return mode_after(next((part for part in reversed(parts) if part != "model"), "rl"))
+    parts = [part for part in Path(model).relative_to(run).parts if part != "model"]
+    stage = parts[-1] if parts else "rl"
+    return mode_after(stage, parts[0] if len(parts) > 1 else "full")
 
 
 def _with_law(config: RunConfig, request: EvalRequest) -> RunConfig:
@@ -288,6 +290,8 @@ def _modelled(
     from forethought.training.policy import Policy
 
     policy = Policy.load(resolve_model(name), dtype=config.model.dtype)
+    if setting.mode == "plain":
+        setting = replace(setting, estimate=estimate_of(name))
     backend = backend_for(policy, config.rollout)
     if mode.imagine:
         rollouts = imagine_first(setting, tasks, policy, backend, mode.imagine).rollouts

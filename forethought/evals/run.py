@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from forethought.domains import Domain
+from forethought.evals.estimate import Estimate
 from forethought.foresight.grounding import keyword_record
 from forethought.jsonl import write_json, write_jsonl
 from forethought.progress import progress
@@ -45,6 +46,7 @@ class EvalSetting:
     resamples: int = 2000
     wave: int = 256  # rollouts between two lines of progress
     label: str = ""  # what progress calls it
+    estimate: Estimate | None = None  # q of a policy that writes none
 
 
 def tasks_hash(tasks: Sequence[Task]) -> str:
@@ -110,6 +112,8 @@ def judge_all(
         )
         for number, rollout in enumerate(rollouts)
     ]
+    if setting.estimate is not None:
+        episodes = setting.estimate.fill(episodes)
     records = keyword_record(episodes)
     return [
         replace(

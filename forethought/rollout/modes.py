@@ -16,6 +16,9 @@ MODES = {"faithful": "foresight", "plain": "plain", "imagine-K": "foresight"}
 FORMAT_STAGES = ("sft", "rl")
 """Stages behind which a model knows the format of the blocks."""
 
+PLAIN_ARM, PROMPTED_ARM = "plain-grpo", "prompted"
+"""Controls: trained without any block; the base model, asked for a block that it never learnt."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mode:
@@ -44,6 +47,11 @@ def parse_mode(name: str) -> Mode:
     )
 
 
-def mode_after(stage: str) -> str:
-    """How the model that a stage left is evaluated: before stage 2 it knows no block."""
-    return "faithful" if stage in FORMAT_STAGES else "plain"
+def mode_after(stage: str, arm: str = "full") -> str:
+    """How the model that a stage of an arm left acts: before stage 2 it knows no block.
+
+    The arm `plain-grpo` never learns blocks; `prompted` is asked for one without having learnt it.
+    """
+    if arm == PLAIN_ARM:
+        return "plain"
+    return "faithful" if stage in FORMAT_STAGES or arm == PROMPTED_ARM else "plain"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from forethought.rollout.modes import PROMPTED_ARM
 from forethought.runlog import read_block_losses, read_episodes
 from forethought.stages.context import Context
 from forethought.stats.blocks import block_loss_draws
@@ -31,12 +32,15 @@ def pairs_of(arms: Sequence[str], imagine_k: int) -> list[tuple[str, str]]:
         imagine_k: how many blocks are chosen among.
     """
     steps = [("midtrain", "base"), ("sft", "midtrain"), ("rl", "sft")]
-    for arm in arms:
+    trained = [arm for arm in arms if arm != PROMPTED_ARM]
+    for arm in trained:
         steps += [(f"{arm}-sft", "base"), (f"{arm}-rl", f"{arm}-sft")]
     pairs = [*steps, *((f"{a}-greedy", f"{b}-greedy") for a, b in steps)]
     pairs += [(f"{stage}-imagine{imagine_k}", stage) for stage in ("sft", "rl")]
-    for arm in arms:
+    for arm in trained:
         pairs += [("sft", f"{arm}-sft"), ("rl", f"{arm}-rl")]
+    if PROMPTED_ARM in arms:
+        pairs += [(stage, f"{PROMPTED_ARM}-base") for stage in ("sft", "rl")]
     return pairs
 
 

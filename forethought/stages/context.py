@@ -22,6 +22,7 @@ from forethought.jsonl import write_json, write_text_atomic
 from forethought.rewards.terms import RewardConfig
 from forethought.rollout.backend import Sampling
 from forethought.rollout.engine import EngineConfig
+from forethought.rollout.modes import mode_after, parse_mode
 from forethought.runlog import RunPaths, capture_env
 
 
@@ -63,6 +64,10 @@ class Context:
     def stage_dir(self, stage: str) -> Path:
         """Folder of a stage of this arm: RUN/sft, or RUN/ARM/sft for a control."""
         return self.paths.root / stage if self.arm == "full" else self.paths.root / self.arm / stage
+
+    def prompt_after(self, stage: str) -> str:
+        """What the model of a stage of this arm is asked for: `foresight` or `plain`."""
+        return parse_mode(mode_after(stage, self.arm)).prompt
 
     def eval_name(self, stage: str) -> str:
         """Name of the evaluation of a stage: `sft`, or `ARM-sft` for a control."""

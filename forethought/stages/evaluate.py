@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from forethought.evals.estimate import Estimate, estimate_of
 from forethought.evals.imagine import imagine_first
 from forethought.evals.run import (
     EvalSetting,
@@ -16,13 +17,20 @@ from forethought.evals.run import (
 )
 from forethought.progress import say
 from forethought.rollout.hf.backend import backend_for
-from forethought.rollout.modes import mode_after, parse_mode
+from forethought.rollout.modes import PLAIN_ARM
 from forethought.runfiles import read_summary
 from forethought.stages.context import Context
 from forethought.training.policy import Policy
 
 
-def setting_for(context: Context, *, temperature: float, mode: str, label: str = "") -> EvalSetting:
+def setting_for(
+    context: Context,
+    *,
+    temperature: float,
+    mode: str,
+    label: str = "",
+    estimate: Estimate | None = None,
+) -> EvalSetting:
     """The evaluation setting of a run at one temperature; `label` is what progress calls it."""
     section = context.config.eval
     return EvalSetting(
@@ -36,6 +44,7 @@ def setting_for(context: Context, *, temperature: float, mode: str, label: str =
         resamples=section.resamples,
         wave=context.config.rollout.max_batch,
         label=label,
+        estimate=estimate,
     )
 
 
@@ -46,7 +55,8 @@ def evaluate_stage(context: Context, policy: Policy, stage: str) -> dict[str, di
     A finished evaluation is read back instead of run again when the run resumes.
     """
     section = context.config.eval
-    mode = parse_mode(mode_after(stage)).prompt
+    mode = context.prompt_after(stage)
+    estimate = estimate_of(str(context.stage_dir(stage))) if context.arm == PLAIN_ARM else None
     tasks = context.domain.tasks(section.split, section.num_tasks)
     model_hash = policy.sha256()
     backend = backend_for(policy, context.config.rollout)
@@ -54,7 +64,7 @@ def evaluate_stage(context: Context, policy: Policy, stage: str) -> dict[str, di
     plans = [(name, section.temperature, 0)]
     if section.greedy_too:
         plans.append((f"{name}-greedy", 0.0, 0))
-    if section.imagine_k > 1 and stage in section.imagine_after:
+    if section.imagine_k > 1 and stage in section.imagine_after and mode == "foresight":
         plans.append((f"{name}-imagine{section.imagine_k}", section.temperature, section.imagine_k))
     summaries: dict[str, dict[str, Any]] = {}
     for label, temperature, k in plans:
@@ -62,7 +72,9 @@ def evaluate_stage(context: Context, policy: Policy, stage: str) -> dict[str, di
         if context.resume and (folder / "summary.json").is_file():
             summaries[label] = read_summary(folder / "summary.json")
             continue
-        setting = setting_for(context, temperature=temperature, mode=mode, label=label)
+        setting = setting_for(
+            context, temperature=temperature, mode=mode, label=label, estimate=estimate
+        )
         if k:
             rollouts = imagine_first(setting, tasks, policy, backend, k).rollouts
         else:

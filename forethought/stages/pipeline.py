@@ -18,16 +18,15 @@ from forethought.hindsight.records import Labelled
 from forethought.jsonl import write_json
 from forethought.progress import say
 from forethought.report.page import build_page
+from forethought.rollout.modes import PLAIN_ARM, PROMPTED_ARM
 from forethought.runfiles import read_env, read_state, read_summary
 from forethought.runlog import cpu_seconds
-from forethought.stages import base, midtrain, prepare, rl, sft
+from forethought.stages import base, controls, midtrain, prepare, rl, sft
 from forethought.stages.comparisons import compare_stages
 from forethought.stages.context import Context, open_run, set_threads
 from forethought.stages.evaluate import evaluate_stage
 from forethought.stages.memory import MemoryWatch, settle
 from forethought.training.policy import Policy
-
-CONTROL = "fe-sft-grpo"
 
 
 class Ledger:
@@ -67,7 +66,7 @@ class Ledger:
         self.save()
         return result
 
-    def note(self, peak_rss_mb: float, command: str = "") -> None:
+    def note(self, peak_rss_mb: float = 0.0, command: str = "") -> None:
         """Keeps the largest peak of all processes of the run, and the command that began it."""
         self.state["peak_rss_mb"] = max(self.state["peak_rss_mb"], peak_rss_mb)
         self.state["command"] = self.state["command"] or command
@@ -95,22 +94,25 @@ class Pipeline:
         """Writes page.html from the files of the run."""
         build_page(self.context.paths.root)
 
-    def step(
-        self, context: Context, stage: str, work: Callable[[], Policy], *, evaluate: bool = True
-    ) -> Policy:
+    def step(self, context: Context, stage: str, work: Callable[[], Policy]) -> Policy:
         """Runs a stage and its evaluation, or reads the saved model of a finished one."""
         name = context.eval_name(stage)
         done = self.ledger.is_done(name)
         policy = self.load(context, stage) if done else self._timed(name, work)
-        if evaluate and not self.ledger.is_done(f"eval-{name}"):
+        self.evaluate(context, policy, stage)
+        self.page()
+        return policy
+
+    def evaluate(self, context: Context, policy: Policy, stage: str) -> None:
+        """Evaluates the model of a stage, unless that was done."""
+        name = context.eval_name(stage)
+        if not self.ledger.is_done(f"eval-{name}"):
             summaries = self._timed(f"eval-{name}", lambda: evaluate_stage(context, policy, stage))
             self.ledger.state["stages"] += [
                 {"arm": context.arm, "stage": stage, "eval": label, "metrics": summary["metrics"]}
                 for label, summary in summaries.items()
             ]
             self.ledger.save()
-        self.page()
-        return policy
 
     def load(self, context: Context, stage: str) -> Policy:
         """The saved model of a finished stage."""
@@ -149,7 +151,7 @@ def run_pipeline(
 def _run(pipeline: Pipeline, command: str) -> dict[str, Any]:
     """The stages of the full arm, then the controls, then the summary."""
     context, config = pipeline.context, pipeline.context.config
-    pipeline.ledger.note(pipeline.memory.peak_mb(), command)
+    pipeline.ledger.note(command=command)
     say(f"run {context.paths.root}: page {context.paths.page}")
     policy = pipeline.step(context, "base", lambda: base.run(context))
     items = pipeline.prepared(policy)
@@ -165,34 +167,33 @@ def _run(pipeline: Pipeline, command: str) -> dict[str, Any]:
 
 
 def _control(pipeline: Pipeline, arm: str, items: Sequence[Labelled]) -> None:
-    """FE-SFT and GRPO from the same base, no mid-training, as many block tokens as the full arm."""
+    """Trains and evaluates one control; what each is: `stages.controls`."""
     full = pipeline.context
+    context = replace(full, arm=arm)
     policy = pipeline.load(full, "base")
-    spent = _dose(full, items, policy)
-    one_pass, _ = sft.dose(full, items, policy)
-    epochs = round(spent["full"] / max(one_pass, 1), 3)
-    config = full.config.model_copy(
-        update={
-            "rl": full.config.rl.model_copy(update={"profile": "grpo"}),
-            "sft": full.config.sft.model_copy(update={"epochs": epochs}),
-        }
-    )
-    context = replace(full, config=config, arm=arm)
-    pipeline.ledger.state["dose"] = {**spent, "control_epochs": epochs}
+    if arm == PROMPTED_ARM:
+        pipeline.evaluate(context, policy, "base")
+        return
+    config = full.config
+    if arm == PLAIN_ARM:
+        epochs = config.midtrain.epochs + config.sft.epochs
+        spent = {"plain_epochs": epochs}
+    else:
+        one_pass, _ = sft.dose(full, items, policy)
+        tokens = controls.dose(full, items, policy)
+        epochs = round(tokens["full"] / max(one_pass, 1), 3)
+        spent = {**tokens, "control_epochs": epochs}
+    pipeline.ledger.state["dose"] |= spent
     pipeline.ledger.save()
-    policy = pipeline.step(
-        context, "sft", lambda: sft.run(context, items, policy, fresh_labels=True)
-    )
-    pipeline.step(context, "rl", lambda: rl.run(context, policy))
-
-
-def _dose(context: Context, items: Sequence[Labelled], policy: Policy) -> dict[str, int]:
-    """Block tokens that the full arm trained on, all passes: stage 1, stage 2, and their sum."""
-    config = context.config
-    free = sum(written.block_tokens for written in midtrain.corpus(context, items, policy))
-    first = round(free * config.midtrain.epochs)
-    _, second = sft.dose(context, items[: config.sft.num_episodes], policy)
-    return {"midtrain": first, "sft": second, "full": first + second}
+    context = replace(context, config=controls.with_grpo(config, epochs))
+    if arm == PLAIN_ARM:
+        policy = pipeline.step(context, "sft", lambda: controls.plain_sft(context, items, policy))
+        pipeline.step(context, "rl", lambda: controls.plain_rl(context, policy))
+    else:
+        policy = pipeline.step(
+            context, "sft", lambda: sft.run(context, items, policy, fresh_labels=True)
+        )
+        pipeline.step(context, "rl", lambda: rl.run(context, policy))
 
 
 def finish(pipeline: Pipeline) -> dict[str, Any]:
@@ -202,13 +203,16 @@ def finish(pipeline: Pipeline) -> dict[str, Any]:
     finished one changes none of them.
     """
     state = pipeline.ledger.state
+    compared = compare_stages(pipeline.context, state["stages"])
+    if not pipeline.context.paths.summary.is_file():
+        pipeline.ledger.note(pipeline.memory.peak_mb())
     summary = {
         "schema": "forethought.run/1",
         "seed": pipeline.context.config.seed,
         "smoke": pipeline.context.config.smoke,
         "command": state["command"],
         "stages": state["stages"],
-        "comparisons": compare_stages(pipeline.context, state["stages"]),
+        "comparisons": compared,
         "dose": state["dose"],
         "cpu_s": state["cpu_s"],
         "wall_s": state["wall_s"],

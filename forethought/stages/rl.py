@@ -117,7 +117,7 @@ def sample_groups(
             env=context.domain.make_env(),
             index=member,
             noise=(context.config.seed, 3, update, number, member),
-            mode="foresight",
+            mode=context.prompt_after("rl"),
         )
         for number, task in enumerate(tasks)
         for member in range(section.group_size)

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from forethought.stats.logistic import fit_logistic
 from forethought.stats.metrics import Array, auroc, brier_skill, ece
 from forethought.types import Episode
 
 FOLDS = 5
-RIDGE = 1e-2
-NEWTON_STEPS = 25
 
 
 def ece_floor(q_N: Array, *, seed: int, draws: int = 500) -> float | None:
@@ -47,23 +46,9 @@ def trivial_estimate(episodes: Sequence[Episode], *, seed: int) -> dict[str, flo
     q = np.zeros(len(valid))
     for number in range(FOLDS):
         out = fold == number
-        q[out] = _predict(x[~out], y[~out], x[out])
+        q[out] = fit_logistic(x[~out], y[~out]).predict(x[out])
     one = np.ones((1, len(valid)))
     return {
         "auroc": float(auroc(q, y, one)[0]),
         "brier_skill": float(brier_skill(q, y, one)[0]),
     }
-
-
-def _predict(x: Array, y: Array, new: Array) -> Array:
-    """Logistic regression by Newton's method with a small ridge; returns P(y = 1) of `new`."""
-    centre, scale = x.mean(axis=0), x.std(axis=0) + 1e-9
-    design = np.column_stack([np.ones(len(x)), (x - centre) / scale])
-    weights = np.zeros(design.shape[1])
-    for _ in range(NEWTON_STEPS):
-        p = 1.0 / (1.0 + np.exp(-design @ weights))
-        slope = design.T @ (y - p) - RIDGE * weights
-        curve = (design * (p * (1.0 - p))[:, None]).T @ design + RIDGE * np.eye(len(weights))
-        weights += np.linalg.solve(curve, slope)
-    fresh = np.column_stack([np.ones(len(new)), (new - centre) / scale])
-    return np.asarray(1.0 / (1.0 + np.exp(-fresh @ weights)))

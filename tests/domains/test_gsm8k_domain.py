@@ -37,6 +37,12 @@ def test_validation_rows_never_train(domain: Gsm8kDomain) -> None:
     assert not any(question.startswith("Again") for question in trained | held_out)
 
 
+def test_tasks_behind_an_offset_are_others(domain: Gsm8kDomain) -> None:
+    first = {task.id for task in domain.tasks("test", 6)}
+    later = {task.id for task in domain.tasks("test", 4, offset=6)}
+    assert len(later) == 4 and not first & later
+
+
 def test_half_of_the_test_rows_have_few_annotations_and_all_say_their_kind(
     domain: Gsm8kDomain,
 ) -> None:

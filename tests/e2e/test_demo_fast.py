@@ -10,6 +10,7 @@ import pytest
 from forethought.cli import main
 from forethought.jsonl import read_json
 
+DEMO = ["demo", "--fast", "--controls", "all", "--control.estimate_tasks", "20"]
 COST = ("peak_rss_mb", "command", "cpu_s", "wall_s")
 pytestmark = pytest.mark.slow
 
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo") / "run"
-    assert main(["demo", "--fast", "--out", str(out)]) == 0
+    assert main([*DEMO, "--out", str(out)]) == 0
     return out
 
 
@@ -26,6 +27,21 @@ def test_every_stage_leaves_a_model_and_an_evaluation(run: Path) -> None:
         assert (run / stage / "model" / "model.safetensors").is_file(), stage
     for name in ("base", "midtrain", "sft", "rl", "sft-imagine4", "fe-sft-grpo-rl"):
         assert (run / "evals" / name / "summary.json").is_file(), name
+
+
+def test_the_arm_without_blocks_states_an_estimate_that_eval_finds_again(
+    run: Path, tmp_path: Path
+) -> None:
+    assert (run / "evals" / "prompted-base" / "summary.json").is_file()
+    made = read_json(run / "evals" / "plain-grpo-rl" / "summary.json")["metrics"]
+    assert made["brier_skill_expected.first"]["n"] == made["success"]["n"]
+    assert made["q_missing"]["value"] == 1.0
+    words = ["--model", str(run / "plain-grpo" / "rl"), "--out", str(tmp_path / "e")]
+    assert main(["eval", "demo/atlas-fast", *words, "--num", "5"]) == 0
+    rows = (tmp_path / "e" / "episodes.jsonl").read_text().splitlines()
+    again = [turn for row in rows for turn in json.loads(row)["turns"]]
+    assert again and all(turn["q_expected"] is not None for turn in again)
+    assert all(turn["foresight"] is None for turn in again)
 
 
 def test_the_summary_is_marked_as_a_smoke_and_names_the_dose(run: Path) -> None:
@@ -69,6 +85,6 @@ def test_the_token_view_adds_up_to_the_whole_sequence(
 def test_a_second_demo_reads_the_finished_run_instead_of_training_again(run: Path) -> None:
     before = (run / "rl" / "model" / "model.safetensors").stat().st_mtime_ns
     cost = {key: read_json(run / "summary.json")[key] for key in COST}
-    assert main(["demo", "--fast", "--out", str(run)]) == 0
+    assert main([*DEMO, "--out", str(run)]) == 0
     assert (run / "rl" / "model" / "model.safetensors").stat().st_mtime_ns == before
     assert {key: read_json(run / "summary.json")[key] for key in COST} == cost

@@ -34,6 +34,13 @@ def test_every_stage_meets_the_checkpoint_before_it_sampled_and_greedy() -> None
     assert len(set(pairs)) == len(pairs)
 
 
+def test_an_arm_that_is_only_prompted_has_no_stages_to_compare() -> None:
+    pairs = pairs_of(["plain-grpo", "prompted"], 4)
+    assert ("plain-grpo-rl", "plain-grpo-sft") in pairs and ("rl", "plain-grpo-rl") in pairs
+    assert ("sft", "prompted-base") in pairs and ("rl", "prompted-base") in pairs
+    assert not any("prompted-sft" in pair or "prompted-rl" in pair for pair in pairs)
+
+
 def test_pairs_are_compared_where_both_evaluations_are_there(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
     stages: list[dict[str, Any]] = []

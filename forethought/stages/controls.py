@@ -1,0 +1,84 @@
+"""The arms beside the full pipeline: what its stages are compared with.
+
+`fe-sft-grpo` leaves stage 1 out and trains as many block tokens in stage 2; `plain-grpo` imitates
+the same trajectories, as often, without any block and goes on with plain GRPO; `prompted` is the
+base model, asked for a block. All start from the base model of the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from forethought.config import RunConfig
+from forethought.evals.estimate import fit_estimate
+from forethought.evals.run import judge_all, make_starts, roll_out
+from forethought.hindsight.corpus import CorpusBuilder
+from forethought.hindsight.records import Labelled
+from forethought.rollout.hf.backend import backend_for
+from forethought.stages import midtrain, rl, sft
+from forethought.stages.context import Context
+from forethought.stages.evaluate import setting_for
+from forethought.stages.supervised import Corpus, train_supervised
+from forethought.training.policy import Policy
+
+
+def dose(context: Context, items: Sequence[Labelled], policy: Policy) -> dict[str, int]:
+    """Block tokens that the full arm trained on, all passes: stage 1, stage 2, and their sum."""
+    config = context.config
+    free = sum(written.block_tokens for written in midtrain.corpus(context, items, policy))
+    first = round(free * config.midtrain.epochs)
+    _, second = sft.dose(context, items[: config.sft.num_episodes], policy)
+    return {"midtrain": first, "sft": second, "full": first + second}
+
+
+def with_grpo(config: RunConfig, epochs: float) -> RunConfig:
+    """The configuration of a control: plain GRPO in stage 3, `epochs` passes in stage 2."""
+    return config.model_copy(
+        update={
+            "rl": config.rl.model_copy(update={"profile": "grpo"}),
+            "sft": config.sft.model_copy(update={"epochs": epochs}),
+        }
+    )
+
+
+def plain_sft(context: Context, items: Sequence[Labelled], policy: Policy) -> Policy:
+    """Trains on the same trajectories without blocks; returns the policy, saved as sft/model."""
+    builder = CorpusBuilder(
+        text_format=context.domain.text_format,
+        tokenizer=policy.tokenizer,
+        writer=context.domain.writer,
+    )
+    taught = [
+        item.trajectory
+        for item in items
+        if context.domain.imitate_failures or item.trajectory.success
+    ]
+    sequences = [builder.imitation(trajectory).sequence for trajectory in taught]
+    section = context.config.sft
+    data = Corpus(sequences=sequences, epochs=section.epochs)
+    return fitted(context, "sft", train_supervised(context, "sft", policy, data, section))
+
+
+def plain_rl(context: Context, policy: Policy) -> Policy:
+    """Stage 3 of the arm without blocks."""
+    return fitted(context, "rl", rl.run(context, policy))
+
+
+def fitted(context: Context, stage: str, policy: Policy) -> Policy:
+    """Fits the estimate of a policy without blocks, STAGE/estimate.json; returns the policy.
+
+    It is fitted on validation tasks behind those of the evaluation.
+    """
+    config = context.config
+    tasks = context.domain.tasks("val", config.control.estimate_tasks, offset=config.eval.num_tasks)
+    setting = setting_for(
+        context,
+        temperature=config.eval.temperature,
+        mode=context.prompt_after(stage),
+        label=f"{context.eval_name(stage)}-estimate",
+    )
+    backend = backend_for(policy, config.rollout)
+    rollouts = roll_out(setting, make_starts(setting, tasks), backend, policy.tokenizer)
+    estimate = fit_estimate(judge_all(setting, rollouts, None))
+    estimate.save(context.stage_dir(stage) / "estimate.json")
+    return policy
