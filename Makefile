@@ -14,7 +14,7 @@ FILES = forethought tests tools $(wildcard examples benchmarks)
 PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check lint clean docs lock
+.PHONY: help setup setup-dev demo test study-smoke check lint clean docs lock
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -31,8 +31,11 @@ demo: setup  ## the whole method on a synthetic world, with a page to look at
 test: setup-dev  ## all tests, offline; skips are listed
 	$(PYTEST) $(ARGS)
 
+study-smoke: setup-dev  ## learning tests: each stage moves its metric, its broken twin does not
+	OMP_NUM_THREADS=1 $(PY) -m pytest -v -m study --durations=0 tests/study $(ARGS)
+
 check: lint  ## format, lint, strict types, fast tests
-	$(PYTEST) -q -m "not slow" $(ARGS)
+	$(PYTEST) -q -m "not slow and not study" $(ARGS)
 
 lint: setup-dev  ## format, lint and strict types only
 	$(PY) -m ruff format --check $(FILES)
