@@ -57,6 +57,7 @@ class DataConfig(Section):
     source: Literal["atlas", "workbook", "gsm8k"] = "atlas"
     law_seed: int | None = Field(None, ge=0)  # None: the run's seed
     identical_cells: bool = False  # negative control: all cells of the law alike
+    failed_decisions: bool = False  # whether blocks of failed episodes teach which way to take
     max_annotations: int = Field(2, ge=1)  # gsm8k: problems with at most this many calculations
 
 

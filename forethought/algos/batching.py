@@ -17,6 +17,9 @@ from forethought.types import BrierSlot, Rollout, Span, TrainingSequence, Turn, 
 BLOCK_SPANS = frozenset({Span.IMAGINARY, Span.KEYWORD, Span.ANALYSIS, Span.CONFIDENCE})
 """The foresight block."""
 
+ACT_SPANS = frozenset({Span.THINK, Span.ACTION})
+"""What is done about it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisedRule:
@@ -25,6 +28,7 @@ class SupervisedRule:
     block_only: bool = False  # only the foresight block (failed trajectories, branches)
     turns: tuple[int, ...] | None = None  # indices of the turns that train; None = all
     skip: tuple[Span, ...] = ()  # spans that never train
+    skip_ids: frozenset[int] = frozenset()  # ids that train in thoughts and actions only
     unlabelled_turns: tuple[int, ...] = ()  # turns whose number has no label and must not train
     level_ids: Sequence[int] | None = None  # ids of the 21 levels, to find that number;
     # None: the whole confidence span of an unlabelled turn is left out
@@ -89,6 +93,8 @@ def _ce_weights(turn: Turn, rule: SupervisedRule, number: int) -> list[float]:
     weights: list[float] = []
     for token, span in zip(turn.ids, turn.token_spans, strict=True):
         trains = span not in rule.skip and (not rule.block_only or span in BLOCK_SPANS)
+        if token in rule.skip_ids and span not in ACT_SPANS:
+            trains = False
         if span is Span.CONFIDENCE and number in rule.unlabelled_turns:
             trains = trains and rule.level_ids is not None and token not in rule.level_ids
         weights.append(float(trains))

@@ -41,6 +41,7 @@ class CorpusBuilder:
     tokenizer: Any
     writer: Writer
     imitate_failures: bool = True  # False: thought and action of a failed episode never train
+    failed_decisions: bool = False  # whether blocks of failed episodes teach which way to take
 
     def block(self, items: Sequence[Labelled], index: int, step: int, kind: str) -> Foresight:
         """The block of one turn for a corpus kind (`MidtrainConfig.corpus`).
@@ -69,7 +70,7 @@ class CorpusBuilder:
             self._turn(self.block(items, index, number, kind), step)
             for number, step in enumerate(trajectory.steps)
         ]
-        rule = SupervisedRule(skip=self._skipped(trajectory))
+        rule = SupervisedRule(skip=self._skipped(trajectory), skip_ids=self._untaught(trajectory))
         return self._encode(trajectory, turns, "foresight", rule, "tagged")
 
     def plain(self, item: Labelled) -> Written | None:
@@ -103,7 +104,11 @@ class CorpusBuilder:
                 turn = replace(turn, text=self._free_text(block, rng, turn.text))
             turns.append(turn)
         action = () if item.trajectory.success else (Span.THINK, Span.ACTION)
-        rule = SupervisedRule(skip=action, observation_weight=options.lambda_obs)
+        rule = SupervisedRule(
+            skip=action,
+            skip_ids=self._untaught(item.trajectory),
+            observation_weight=options.lambda_obs,
+        )
         return self._encode(item.trajectory, turns, "free", rule, "free")
 
     def single(
@@ -127,12 +132,19 @@ class CorpusBuilder:
         block = self.writer.write(whole, branch.step, q)
         turns = [self._turn(None, s) for s in whole.steps[: branch.step]]
         turns.append(self._turn(block, whole.steps[branch.step]))
-        rule = SupervisedRule(block_only=True, turns=(branch.step,))
+        rule = SupervisedRule(block_only=True, turns=(branch.step,), skip_ids=self._untaught(whole))
         return self._encode(whole, turns, "foresight", rule, "branch")
 
     def _skipped(self, trajectory: Trajectory) -> tuple[Span, ...]:
         taught = self.imitate_failures or trajectory.success
         return () if taught else (Span.THINK, Span.ACTION)
+
+    def _untaught(self, trajectory: Trajectory) -> frozenset[int]:
+        """A failure teaches what came of its way, not to take it."""
+        if self.failed_decisions or trajectory.success:
+            return frozenset()
+        ids = self.tokenizer.convert_tokens_to_ids(list(self.writer.decisions))
+        return frozenset(ids)
 
     def _turn(self, block: Foresight | None, step: Step) -> AuthoredTurn:
         text = render(

@@ -55,6 +55,11 @@ class WorkbookWriter:
             q_text=text,
         )
 
+    @property
+    def decisions(self) -> tuple[str, ...]:
+        """See `Writer.decisions`: the names of the routes."""
+        return ROUTES
+
     def can_tell(self, steps: Sequence[Step]) -> bool:
         """See `Writer.can_tell`: every call serves a route."""
         return all(step.action.kind in _TOOLS and step.think in ROUTES for step in _calls(steps))

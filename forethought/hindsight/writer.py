@@ -43,6 +43,11 @@ class Writer(Protocol):
         """A block of the same shape about the turns before `step`, future unseen."""
         ...
 
+    @property
+    def decisions(self) -> tuple[str, ...]:
+        """Words of a roadmap that choose a way; what else stands there tells what comes of it."""
+        ...
+
     def can_tell(self, steps: Sequence[Step]) -> bool:
         """Whether steps that a model wrote can be told in the words of this writer."""
         ...
@@ -106,6 +111,11 @@ class AtlasWriter:
             q=level,
             q_text=text,
         )
+
+    @property
+    def decisions(self) -> tuple[str, ...]:
+        """See `Writer.decisions`: the letters of the routes."""
+        return ROUTE_LETTERS
 
     def can_tell(self, steps: Sequence[Step]) -> bool:
         """See `Writer.can_tell`: every search asks for a relation of an entity, on some route."""
@@ -239,6 +249,11 @@ class MathsWriter:
             q=level,
             q_text=text,
         )
+
+    @property
+    def decisions(self) -> tuple[str, ...]:
+        """See `Writer.decisions`: no word of its own names a way."""
+        return ()
 
     def can_tell(self, steps: Sequence[Step]) -> bool:
         """See `Writer.can_tell`: any program can be told."""

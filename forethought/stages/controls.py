@@ -1,8 +1,8 @@
 """The arms beside the full pipeline: what its stages are compared with.
 
 `fe-sft-grpo` leaves stage 1 out and trains as many block tokens in stage 2; `plain-grpo` imitates
-the same trajectories, as often, without any block and goes on with plain GRPO; `prompted` is the
-base model, asked for a block. All start from the base model of the run.
+the successes among the same trajectories, as often, without any block, and goes on with plain GRPO;
+`prompted` is the base model, asked for a block. All start from the base model of the run.
 """
 
 from __future__ import annotations
@@ -42,17 +42,16 @@ def with_grpo(config: RunConfig, epochs: float) -> RunConfig:
 
 
 def plain_sft(context: Context, items: Sequence[Labelled], policy: Policy) -> Policy:
-    """Trains on the same trajectories without blocks; returns the policy, saved as sft/model."""
+    """Trains on the successes without blocks; returns the policy, saved as sft/model.
+
+    In the other arms failures do not teach which way to take either, and here nothing else is left.
+    """
     builder = CorpusBuilder(
         text_format=context.domain.text_format,
         tokenizer=policy.tokenizer,
         writer=context.domain.writer,
     )
-    taught = [
-        item.trajectory
-        for item in items
-        if context.domain.imitate_failures or item.trajectory.success
-    ]
+    taught = [item.trajectory for item in items if item.trajectory.success]
     sequences = [builder.imitation(trajectory).sequence for trajectory in taught]
     section = context.config.sft
     data = Corpus(sequences=sequences, epochs=section.epochs)

@@ -82,9 +82,10 @@ def measure_labels(
         trajectories: finished attempts.
         policy: the student whose success is measured.
         folder: where `labels.jsonl` is kept between waves.
-        outcome_only: no continuations; the label is the outcome of the trajectory.
+        outcome_only: no continuations; the label is the outcome of the trajectory, unsmoothed.
     """
     section = context.config.prepare
+    strength = 0.0 if outcome_only else section.prior_strength
     places = [
         _Place(number, step)
         for number, trajectory in enumerate(trajectories)
@@ -95,7 +96,7 @@ def measure_labels(
     priors = _priors(trajectories, counts)
     return [
         tuple(
-            _label(trajectory, step, counts.get((number, step)), priors, section.prior_strength)
+            _label(trajectory, step, counts.get((number, step)), priors, strength)
             for step in range(len(trajectory.steps))
         )
         for number, trajectory in enumerate(trajectories)
@@ -195,7 +196,8 @@ def _label(
     prior = priors.get(difficulty(trajectory), priors.get("", 0.5))
     if count is None or count[1] == 0:
         success = int(trajectory.success)
-        return Label(value=float(success), source="outcome", s=success, k=1, prior=prior)
+        value = smoothed(success, 1, prior, strength)
+        return Label(value=value, source="outcome", s=success, k=1, prior=prior)
     value = smoothed(count[0], count[1], prior, strength)
     return Label(value=value, source="monte_carlo", s=count[0], k=count[1], prior=prior)
 

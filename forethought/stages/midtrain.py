@@ -42,6 +42,7 @@ def _builder(context: Context, policy: Policy) -> CorpusBuilder:
         tokenizer=policy.tokenizer,
         writer=context.domain.writer,
         imitate_failures=context.domain.imitate_failures,
+        failed_decisions=context.config.data.failed_decisions,
     )
 
 

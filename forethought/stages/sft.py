@@ -26,6 +26,7 @@ def corpus(context: Context, items: Sequence[Labelled], policy: Policy) -> list[
         tokenizer=policy.tokenizer,
         writer=context.domain.writer,
         imitate_failures=context.domain.imitate_failures,
+        failed_decisions=context.config.data.failed_decisions,
     )
     rng = random.Random(f"sft/{context.config.seed}")
     sequences: list[Written] = []

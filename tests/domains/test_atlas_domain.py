@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from functools import cache
 from typing import Any
+
+import pytest
 
 from forethought.config import RunConfig
 from forethought.domains.atlas import AtlasDomain, atlas_tokenizer
@@ -59,8 +62,6 @@ def test_every_text_of_an_episode_is_in_the_vocabulary() -> None:
     builder = CorpusBuilder(
         text_format=domain().text_format, tokenizer=tokenizer(), writer=domain().writer
     )
-    import random
-
     items = labelled()
     for index in range(60):
         for kind in ("true", "recap", "shuffled", "constant"):
@@ -103,8 +104,6 @@ def test_keywords_are_new_come_true_and_stand_in_the_order_of_the_pages() -> Non
 
 
 def test_the_block_of_a_failed_episode_trains_and_its_action_does_not() -> None:
-    import random
-
     builder = CorpusBuilder(
         text_format=domain().text_format, tokenizer=tokenizer(), writer=domain().writer
     )
@@ -122,7 +121,8 @@ def test_in_stage_two_every_token_of_the_response_trains_and_no_other() -> None:
         text_format=domain().text_format, tokenizer=tokenizer(), writer=domain().writer
     )
     items = labelled()
-    written = builder.tagged(items, 0)
+    won = next(n for n, item in enumerate(items) if item.trajectory.success)
+    written = builder.tagged(items, won)
     words = tokenizer().convert_ids_to_tokens(list(written.sequence.ids))
     inside = False
     for word, weight in zip(words, written.sequence.ce_weight, strict=True):
@@ -132,6 +132,37 @@ def test_in_stage_two_every_token_of_the_response_trains_and_no_other() -> None:
             inside = False
         assert weight == float(inside), word
     assert 0 < written.block_tokens < sum(written.sequence.ce_weight)
+
+
+@pytest.mark.parametrize("form", ["tagged", "free"])
+def test_a_failure_teaches_what_came_of_its_way_and_not_to_take_it(form: str) -> None:
+    items = labelled()
+    letters = set(domain().writer.decisions)
+    assert letters == set("abc")
+    for asked in (False, True):
+        builder = CorpusBuilder(
+            text_format=domain().text_format,
+            tokenizer=tokenizer(),
+            writer=domain().writer,
+            failed_decisions=asked,
+        )
+        for won in (True, False):
+            at = next(n for n, item in enumerate(items) if item.trajectory.success is won)
+            written = (
+                builder.tagged(items, at)
+                if form == "tagged"
+                else builder.free(items, at, random.Random(0), FreeOptions(block_share=1.0))
+            )
+            ids, weights = written.sequence.ids, written.sequence.ce_weight
+            act = tokenizer().convert_tokens_to_ids("<think>")
+            words = tokenizer().convert_ids_to_tokens(list(ids))
+            inside = [
+                (word, weight)
+                for n, (word, weight) in enumerate(zip(words, weights, strict=True))
+                if word in letters and weight is not None and ids[n - 1] != act
+            ]
+            assert any(weight for _, weight in inside) is (won or asked)
+            assert sum(weights) > 20
 
 
 def test_where_failures_are_not_imitated_only_their_blocks_train_in_stage_two() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 pytest.importorskip("torch")
 
 from forethought.errors import InputError
-from forethought.stages.labels import _Place, _read_counts
+from forethought.hindsight.trajectory import Trajectory
+from forethought.stages.labels import _label, _Place, _read_counts
+from forethought.types import StopReason, Task
 
 PLACES = [_Place(item, step) for item in range(3) for step in range(2)]
 GOOD = [f'{{"i":{p.item},"t":{p.step},"s":1,"k":4}}\n'.encode() for p in PLACES]
@@ -48,3 +51,17 @@ def test_more_counts_than_turns_are_refused(tmp_path: Path) -> None:
     file.write_bytes(b"".join([*GOOD, GOOD[0]]))
     with pytest.raises(InputError, match="the end of the file"):
         _read_counts(file, 2, PLACES)
+
+
+def test_the_outcome_behind_a_last_turn_is_a_count_of_one_and_smoothed_like_any_count() -> None:
+    won = Trajectory(
+        task=Task(id="t", question="q", answers=("x",), kind="qa"),
+        source_policy="wanderer",
+        steps=(),
+        success=True,
+        stop_reason=StopReason.ANSWER,
+    )
+    label = _label(won, 0, None, {"": 0.4}, 1.0)
+    assert (label.value, label.source, label.s, label.k) == (0.7, "outcome", 1, 1)
+    assert _label(replace(won, success=False), 0, None, {"": 0.4}, 1.0).value == 0.2
+    assert _label(won, 0, None, {"": 0.4}, 0.0).value == 1.0
