@@ -148,6 +148,7 @@ def _token_credit(
     assert credit.act is not None
     stated = [n for n, span in enumerate(turn.token_spans) if span is Span.CONFIDENCE]
     last_stated = stated[-1] if stated else -1
+    number_at = next(iter(_levels(turn, config)), -1)
     before = credit.act if credit.analysis is None else credit.analysis
     advantages: list[float] = []
     weights: list[float] = []
@@ -159,6 +160,10 @@ def _token_credit(
             value, weight = credit.plan, config.w_keyword
         elif span is Span.ANALYSIS:
             value, weight = credit.analysis, config.w_analysis
+        elif span is Span.CONFIDENCE and config.exact_brier:
+            # The number has its own loss. What stands around it has no advantage, but its weight
+            # counts in the KL term: left out, nothing would keep it from becoming a second number.
+            value, weight = 0.0, float(number != number_at)
         elif span is Span.CONFIDENCE:
             value, weight = _confidence_credit(credit, config), config.w_confidence
         else:
@@ -175,8 +180,6 @@ def _token_credit(
 
 def _confidence_credit(credit: TurnCredit, config: ReinforceConfig) -> float | None:
     """The policy-gradient credit of confidence tokens; None = no score function in `causal`."""
-    if config.exact_brier:
-        return None
     if config.causal or credit.confidence is not None:
         return credit.confidence
     return credit.plan
@@ -187,13 +190,18 @@ def _level_offset(turn: Turn, config: ReinforceConfig) -> int | None:
     block = turn.parsed.foresight
     if not config.exact_brier or block is None or block.q is None:
         return None
+    found = _levels(turn, config)
+    return found[0] if len(found) == 1 else None
+
+
+def _levels(turn: Turn, config: ReinforceConfig) -> list[int]:
+    """Indices in the turn of level tokens where a number is due."""
     levels = frozenset(config.level_ids or ())
-    found = [
+    return [
         number
         for number, (token, span) in enumerate(zip(turn.ids, turn.token_spans, strict=True))
         if span is Span.CONFIDENCE and token in levels
     ]
-    return found[0] if len(found) == 1 else None
 
 
 def as_rows(sequence: TrainingSequence, rollout: Rollout) -> list[TrainingSequence]:

@@ -100,6 +100,7 @@ class Trainer:
                 if parameter.ndim == 1:  # norms scale what both losses read
                     parameter.requires_grad_(False)
         self.optimiser = build_optimizer(policy.model, optim)
+        self._kept_readout: Tensor | None = None
         self._scorer = Scorer(
             policy,
             reference if config.kl_coefficient else None,
@@ -172,6 +173,8 @@ class Trainer:
         for batch in pack(sequences, self._pack_config(sequences)):
             terms = self._terms(batch, denominators, totals)
             value = float(terms.total.detach())
+            if self.config.brier_below is not None:
+                self._hold_readout(terms.kl)
             here = [sources[index] for row in batch.members for index in row]
             require_finite_loss(value, here, step)
             held += [] if terms.readout is None else [terms.readout]
@@ -180,16 +183,29 @@ class Trainer:
             loss += value
         if self.config.brier_below is not None:
             self._train_readout(held)
+        self._kept_readout = None
         self.policy.model.eval()
         return totals, loss
 
+    def _hold_readout(self, kl: Tensor) -> None:
+        """Adds what the KL term asks of the output embeddings, before it is summed with others.
+
+        Without it nothing holds a level's embedding where another token is due: a number that the
+        Brier term moves far is then written twice ("0 0 %").
+        """
+        if kl.requires_grad:
+            weight = self.policy.model.get_output_embeddings().weight
+            (found,) = torch.autograd.grad(kl, weight, retain_graph=True)
+            kept = self._kept_readout
+            self._kept_readout = found if kept is None else kept + found
+
     def _train_readout(self, brier: Sequence[Tensor]) -> None:
-        """Gives the output embeddings the gradient of the Brier terms in place of all others.
+        """Gives the output embeddings the gradient of the Brier and KL terms, and of no other.
 
         A number that trains the layers below it at full strength makes outcomes easier to foretell,
         and the surest outcome is failure: success fell while the Brier loss did (docs/log.md).
         """
-        self.policy.model.get_output_embeddings().weight.grad = None
+        self.policy.model.get_output_embeddings().weight.grad = self._kept_readout
         if brier:
             torch.stack(list(brier)).sum().backward()  # type: ignore[no-untyped-call]
 

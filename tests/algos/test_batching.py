@@ -67,7 +67,9 @@ def test_the_number_has_a_slot_instead_of_a_policy_gradient_where_a_level_is_one
     config = ReinforceConfig(outcome=1.0, level_ids=(level, *LEVELS))
     sequence = reinforced(source, [CREDIT], config)
     assert sequence.brier == (BrierSlot(position=3 + 4, target=1.0),)
-    assert sequence.pg_weight[3:] == (1, 1, 1, 0, 0, 0, 1)
+    # What stands around the number has no advantage; its weight is for the KL term alone.
+    assert sequence.pg_weight[3:] == (1, 1, 1, 1, 0, 1, 1)
+    assert sequence.advantage[6:9] == (0, 0, 0)
 
 
 def test_there_is_no_slot_without_exactly_one_level_token_and_a_readable_q():

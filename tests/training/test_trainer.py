@@ -407,3 +407,23 @@ def test_a_reference_is_never_changed() -> None:
     anchored(policy, reference, 1.0).step(batch, denominators=denominators(batch), step_index=0)
     assert reference.sha256() == before
     assert policy.sha256() != before or policy.model is not reference.model
+
+
+def test_the_kl_term_holds_the_output_embeddings_that_the_number_moves() -> None:
+    policy = word_policy()
+    reference = word_policy()
+    policy.untie()
+    with torch.no_grad():
+        policy.model.get_output_embeddings().weight.mul_(1.1)
+    batch = [
+        replace(s, ce_weight=(), advantage=(0.0,) * len(s.ids))
+        for s in sequences(policy, 3, 3, low=12)
+    ]
+    assert not any(sequence.brier for sequence in batch)
+    embedding = policy.model.get_output_embeddings().weight
+    before = embedding.detach().clone()
+    config = {"brier_below": 0.0, "kl_coefficient": 1.0, "clip_grad_norm": 0.0}
+    maker = trainer(policy, reference=reference, **config)
+    stats = maker.step(batch, denominators=denominators(batch), step_index=0)
+    assert stats["kl_loss"] > 0
+    assert not torch.equal(embedding.detach(), before)
