@@ -5,9 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any, TextIO
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TextIO
 
-from forethought.cli._args import natural
+from forethought.cli._args import natural, not_negative
+from forethought.errors import InputError
+
+if TYPE_CHECKING:
+    from forethought.config import RunConfig
+    from forethought.types import Episode, Task
 
 HELP = "play an environment by hand, or watch a model play it"
 CONFIGS = {"atlas": "demo/atlas", "gsm8k": "maths/gsm8k-smollm2", "workbook": "demo/workbook"}
@@ -20,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=natural, default=0, help="which task of the split (default 0)"
     )
+    parser.add_argument("--question", help="with --model: a question of your own in that world")
+    parser.add_argument("--temperature", type=not_negative, help="with --model (default: 1)")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
 
 
@@ -31,7 +39,16 @@ def run(args: argparse.Namespace) -> int:
 
     config = load_config(CONFIGS[args.env])
     if args.model:
-        return _watch(config, args)
+        from forethought.evals.baselines import BASELINES
+
+        return _scripted(config, args) if args.model in BASELINES else _watch(config, args)
+    if args.question is not None:
+        raise InputError(
+            "--question",
+            got="a question and no --model",
+            expected="a model that is asked",
+            next_step="add --model RUN/rl, or drop --question and play by hand",
+        )
     domain = make_domain(config)
     task = domain.tasks("val", args.seed + 1)[-1]
     env = domain.make_env()
@@ -71,10 +88,53 @@ def _by_hand(env: Any, task: Any, out: TextIO) -> tuple[str | None, bool]:
     return None, False
 
 
-def _watch(config: Any, args: argparse.Namespace) -> int:
+def _watch(config: RunConfig, args: argparse.Namespace) -> int:
+    """Streams the episode of a model; with --json its row alone is printed."""
+    from forethought.cli._stream import Stream
+    from forethought.evals.watch import Asked, watch
+    from forethought.runlog import episode_to_row
+
+    out = sys.stderr if args.json else sys.stdout
+    streams: list[Stream] = []
+
+    def begin(task: Task, tokenizer: Any, decisions: tuple[str, ...]) -> Callable[..., None]:
+        print(f"question: {task.question}", file=out)
+        streams.append(Stream(tokenizer, out, decisions))
+        return streams[0].on_token
+
+    asked = Asked(
+        model=args.model,
+        number=args.seed,
+        question=args.question,
+        temperature=args.temperature,
+    )
+    episode = watch(config, asked, begin)
+    for turn in episode.turns[streams[0].replies :]:
+        if turn.observation:
+            streams[0].reply(turn.observation)
+    if args.json:
+        print(json.dumps(episode_to_row(episode)))
+        return 0
+    print(f"\n{_verdict(episode)}")
+    return 0
+
+
+def _verdict(episode: Episode) -> str:
+    if episode.answer is None:
+        said = f"no answer ({episode.stop_reason})"
+    else:
+        said = f"answer {episode.answer}"
+    if not episode.answers:
+        return f"{said}; nobody knows the right one"
+    return f"{said}; {'right' if episode.success else f'wrong: {episode.answers[0]}'}"
+
+
+def _scripted(config: RunConfig, args: argparse.Namespace) -> int:
+    """Prints the episode of a scripted policy."""
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
+    from forethought.cli._episode import show
     from forethought.evals.command import EvalRequest, evaluate
     from forethought.runlog import episode_to_row, read_episodes
 
@@ -84,11 +144,6 @@ def _watch(config: Any, args: argparse.Namespace) -> int:
         episode = read_episodes(Path(folder) / "episodes.jsonl")[-1]
     if args.json:
         print(json.dumps(episode_to_row(episode)))
-        return 0
-    print(f"question: {episode.question}")
-    for turn in episode.turns:
-        print(turn.text)
-        if turn.observation:
-            print(f"  -> {turn.observation}")
-    print(f"answer {episode.answer!r}; success {episode.success}; right: {episode.answers[0]}")
+    else:
+        show(episode)
     return 0

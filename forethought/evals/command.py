@@ -77,7 +77,7 @@ def evaluate(config: RunConfig, request: EvalRequest) -> dict[str, Any]:
 def _mode(request: EvalRequest) -> Mode:
     """The mode asked for, else the one that the policy was made for."""
     if request.model not in BASELINES:
-        return parse_mode(request.mode or _own_mode(request.model))
+        return parse_mode(request.mode or own_mode(request.model))
     mode = parse_mode(request.mode or "plain")
     if mode.prompt != "plain" or mode.imagine:
         raise InputError(
@@ -89,7 +89,7 @@ def _mode(request: EvalRequest) -> Mode:
     return mode
 
 
-def _own_mode(model: str) -> str:
+def own_mode(model: str) -> str:
     """That of the evaluation in a run, for a stage of one; else with blocks."""
     run = _run_of(model)
     if run is None:
@@ -100,21 +100,25 @@ def _own_mode(model: str) -> str:
 
 
 def _with_law(config: RunConfig, request: EvalRequest) -> RunConfig:
-    """A stage of a run acts in the law it was trained in; a scripted policy in that of the seed."""
-    run = _run_of(request.model)
-    if run is not None and config.data.law_seed is None:
-        trained = read_resolved(RunPaths(run).resolved)
-        law = trained.law_seed
-        return config.model_copy(
-            update={
-                "data": config.data.model_copy(update={"law_seed": law}),
-                "model": trained.model,
-                "rollout": trained.rollout,
-            }
-        )
+    """That of a run for its model; a scripted policy acts in the law of the seed."""
     if request.model in BASELINES and request.seed is not None:
         return config.model_copy(update={"seed": request.seed})
-    return config
+    return with_law(config, request.model)
+
+
+def with_law(config: RunConfig, model: str) -> RunConfig:
+    """A stage of a run acts in the law it was trained in."""
+    run = _run_of(model)
+    if run is None or config.data.law_seed is not None:
+        return config
+    trained = read_resolved(RunPaths(run).resolved)
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update={"law_seed": trained.law_seed}),
+            "model": trained.model,
+            "rollout": trained.rollout,
+        }
+    )
 
 
 def _run_of(model: str) -> Path | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,7 @@ class HFBackend:
         max_batch: int = 256,
         prefill_tokens: int = PREFILL_TOKENS,
         dtype: torch.dtype | None = None,
+        on_token: Callable[[Request, int], None] | None = None,
     ) -> None:
         """Takes a model.
 
@@ -79,6 +80,7 @@ class HFBackend:
             prefill_tokens: most ids, padding included, of one prefill forward pass.
             dtype: decode with a copy whose matrices have this type, under autocast, as a trainer
                 with autocast computes: `torch.bfloat16`.
+            on_token: called with the request and the id of every token as it is sampled.
 
         Raises:
             InputError: `max_batch` or `prefill_tokens` < 1.
@@ -95,6 +97,7 @@ class HFBackend:
         self._stop_rule = StopRule(tokenizer)
         self._max_batch = max_batch
         self._prefill_tokens = prefill_tokens
+        self._on_token = on_token
         self._layout: KvLayout | None = None
         self._sessions: dict[str, _Session] = {}
         self._waiting: list[_Waiting] = []
@@ -215,6 +218,7 @@ class HFBackend:
             layout=self._layout,
             stop_rule=self._stop_rule,
             prefill_tokens=self._prefill_tokens,
+            on_token=self._on_token,
             on_end=self._keep,
         )
         wave = Wave(rows, options)
@@ -286,13 +290,18 @@ def _wide(head: Any, features: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.linear(features.to(head.weight.dtype), head.weight, head.bias)
 
 
-def backend_for(policy: Policy, bounds: RolloutConfig) -> HFBackend:
-    """The back-end that a run samples a policy with."""
+def backend_for(
+    policy: Policy,
+    bounds: RolloutConfig,
+    on_token: Callable[[Request, int], None] | None = None,
+) -> HFBackend:
+    """The back-end that a run samples a policy with; `on_token` hears every token."""
     return HFBackend(
         policy.model,
         tokenizer=policy.tokenizer,
         max_batch=bounds.max_batch,
         dtype=torch.bfloat16 if bounds.bf16 else None,
+        on_token=on_token,
     )
 
 

@@ -50,6 +50,7 @@ class WaveOptions:
     layout: KvLayout
     stop_rule: StopRule
     prefill_tokens: int  # bound on rows x width of one prefill forward pass
+    on_token: Callable[[Request, int], None] | None = None  # hears every sampled token
     on_end: Callable[[Row, torch.Tensor], None]  # gets [2 * layers, K, ids known, D] of a row
 
 
@@ -192,12 +193,14 @@ class Wave:
     def _record(self, slots: list[Row], ids: list[int], logprobs: list[float]) -> list[int]:
         """Appends a token to every live row; returns the slots whose row ended with it."""
         ended: list[int] = []
-        is_over = self._options.stop_rule.is_over
+        is_over, on_token = self._options.stop_rule.is_over, self._options.on_token
         for slot, row in enumerate(slots):
             if row.stop is not None:
                 continue
             row.ids.append(ids[slot])
             row.logprobs.append(logprobs[slot])
+            if on_token is not None:
+                on_token(row.request, ids[slot])
             if is_over(row.request.sampling, row.ids):
                 row.stop = "stop"
             elif len(row.ids) >= row.budget:
