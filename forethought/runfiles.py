@@ -161,6 +161,28 @@ class _Tokens(_Shape):
     turns: list[_Sampled]
 
 
+class _Token(_Shape):
+    text: str
+    span: str
+    turn: Count | None
+    sampled: bool
+    pg_weight: float
+    advantage: float
+    number: bool
+
+
+class _Example(_Shape):
+    """example.json of stage 3."""
+
+    schema_name: Literal["forethought.example/1"] = Field(alias="schema")
+    update: Count
+    task_id: str
+    question: str
+    rollout: Count
+    group: list[Literal[0, 1]]
+    tokens: list[_Token] = Field(min_length=1)
+
+
 class _Logistic(_Shape):
     centre: list[float]
     scale: list[Annotated[float, Field(gt=0)]]
@@ -282,6 +304,15 @@ def read_tokens(file: Path) -> list[JsonRow]:
     if not rows:
         raise no_rows(file, "rollout")
     return rows
+
+
+def read_example(file: Path) -> JsonRow:
+    """One rollout of stage 3 with the weight and advantage of every token.
+
+    Raises:
+        InputError: the file is absent or does not fit.
+    """
+    return _document(file, _Example, "a rollout of stage 3")
 
 
 def read_estimate(file: Path, features: Sequence[str]) -> JsonRow:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from forethought.algos.batching import SupervisedRule, reinforced, supervised
 from forethought.algos.credit import credit_episodes
@@ -16,7 +17,7 @@ from forethought.runfiles import read_tokens
 from forethought.runlog import RunPaths, read_episodes
 from forethought.training.credit import credit_config, reinforce_config
 from forethought.training.policy import Policy
-from forethought.types import Episode, JsonRow, Rollout, Span, Task, Turn
+from forethought.types import Episode, JsonRow, Rollout, Span, Task, TrainingSequence, Turn
 
 # The last stage in the name counts: an arm may be called after one, such as fe-sft-grpo.
 _EVALUATION = re.compile(
@@ -137,16 +138,26 @@ def _rows(
     config: RunConfig,
     policy: Policy,
 ) -> Iterator[JsonRow]:
-    taught = supervised(rollout, SupervisedRule())
     credits = credit_episodes(episodes, credit_config(config.rl))
     outcome = float(episodes[index].success or 0)
     rule = reinforce_config(config.rl, outcome=outcome, level_ids=policy.level_ids())
-    earned = reinforced(rollout, credits[index], rule)
+    yield from layout_rows(rollout, reinforced(rollout, credits[index], rule), policy.tokenizer)
+
+
+def layout_rows(rollout: Rollout, earned: TrainingSequence, tokenizer: Any) -> Iterator[JsonRow]:
+    """One row a token of a rollout, prompt and observations included.
+
+    Args:
+        rollout: with the ids that were sampled.
+        earned: what stage 3 made of it.
+        tokenizer: decodes each id by itself.
+    """
+    taught = supervised(rollout, SupervisedRule())
     for number, (span, turn, sampled) in enumerate(_layout(rollout)):
         yield {
             "index": number,
             "id": taught.ids[number],
-            "text": policy.tokenizer.decode([taught.ids[number]]),
+            "text": tokenizer.decode([taught.ids[number]]),
             "span": span.value,
             "turn": turn,
             "sampled": sampled,

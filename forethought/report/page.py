@@ -18,6 +18,7 @@ from forethought.report.failures import CAUSES, failures, surprises
 from forethought.report.figures import curve, reliability
 from forethought.report.findings import findings
 from forethought.report.tables import HEADLINE, cell_text, evaluations
+from forethought.report.token_view import token_view
 from forethought.runfiles import read_env, read_head, read_metrics, read_run_summary, read_state
 from forethought.runlog import RunPaths, episode_to_row, read_episodes
 from forethought.types import Episode, JsonRow
@@ -65,6 +66,7 @@ def build_page(run: str | Path) -> Path:
         ],
         surprises=_surprises(episodes),
         episodes=_episodes(episodes),
+        tokens=token_view(paths.root / "rl" / "example.json"),
     )
     write_text_atomic(paths.page, text)
     return paths.page

@@ -23,6 +23,7 @@ from forethought.rollout.episodes import to_episode
 from forethought.rollout.hf.backend import backend_for
 from forethought.runlog import MetricsLog
 from forethought.stages.context import Context
+from forethought.stages.example import keep_example
 from forethought.training import checkpoint
 from forethought.training.credit import credit_config, reinforce_config
 from forethought.training.optim import OptimConfig
@@ -52,6 +53,8 @@ def run(context: Context, policy: Policy) -> Policy:
     done, fit = _resume(context, policy, trainer, guard)
     log = MetricsLog(folder / "metrics.jsonl")
     log.truncate_after(done)
+    if done == 0:
+        (folder / "example.json").unlink(missing_ok=True)
     with progress(f"{context.eval_name('rl')}: updates", section.updates, done) as bar:
         for update in range(done, section.updates):
             tasks = context.domain.tasks(
@@ -151,6 +154,8 @@ def one_update(
         _sequence(context, policy, rollouts[number], credits[number], episodes[number])
         for number in valid
     ]
+    members = [(rollouts[n], episodes[n], s) for n, s in zip(valid, sequences, strict=True)]
+    keep_example(context.stage_dir("rl") / "example.json", update, policy.tokenizer, members)
     active = [s for s in sequences if any(s.advantage) or s.brier]
     blocks = sum(len(sequence.brier) for sequence in sequences)
     denominators = Denominators(

@@ -1,0 +1,66 @@
+"""One rollout of stage 3 token by token: what each token earned, from RUN/rl/example.json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from forethought.runfiles import read_example
+from forethought.types import JsonRow
+
+FAINTEST = 0.12  # of the tint of a token that earned anything
+
+
+def token_view(file: Path) -> JsonRow | None:
+    """What the page shows of the example, or None where none was kept."""
+    if not file.is_file():
+        return None
+    example = read_example(file)
+    tokens = example["tokens"]
+    largest = max((abs(token["advantage"]) for token in tokens), default=0.0) or 1.0
+    return {
+        **{key: example[key] for key in ("update", "question", "group", "task_id", "rollout")},
+        "won": sum(example["group"]),
+        "turns": _by_turn(tokens, largest),
+        "spans": _by_span(tokens),
+    }
+
+
+def _by_turn(tokens: Sequence[JsonRow], largest: float) -> list[list[JsonRow]]:
+    """The tokens of the prompt, then those of each turn."""
+    turns: dict[int, list[JsonRow]] = {}
+    for token in tokens:
+        number = -1 if token["turn"] is None else token["turn"]
+        turns.setdefault(number, []).append(_shown(token, largest))
+    return [turns[number] for number in sorted(turns)]
+
+
+def _shown(token: JsonRow, largest: float) -> JsonRow:
+    advantage, weight = token["advantage"], token["pg_weight"]
+    told = f"{token['span']}, weight {weight:g}, advantage {advantage:+.3f}"
+    if not token["sampled"]:
+        return {"text": token["text"], "kind": "given", "tint": 0.0, "title": token["span"]}
+    if token["number"]:
+        told = f"{token['span']}, trained by the Brier score"
+    earned = weight * advantage
+    kind = "number" if token["number"] else "up" if earned > 0 else "down" if earned < 0 else ""
+    tint = max(FAINTEST, abs(advantage) / largest) if earned else 0.0
+    return {"text": token["text"], "kind": kind, "tint": round(tint, 2), "title": told}
+
+
+def _by_span(tokens: Sequence[JsonRow]) -> list[JsonRow]:
+    """Of each span of sampled tokens: how many, mean weight, lowest and highest advantage."""
+    spans: dict[str, list[JsonRow]] = {}
+    for token in tokens:
+        if token["sampled"]:
+            spans.setdefault(token["span"], []).append(token)
+    return [
+        {
+            "span": name,
+            "n": len(found),
+            "weight": sum(token["pg_weight"] for token in found) / len(found),
+            "low": min(token["advantage"] for token in found),
+            "high": max(token["advantage"] for token in found),
+        }
+        for name, found in spans.items()
+    ]
