@@ -171,6 +171,12 @@ class _Token(_Shape):
     number: bool
 
 
+class _Shown(_Shape):
+    rollout: Count
+    success: Literal[0, 1]
+    tokens: list[_Token] = Field(min_length=1)
+
+
 class _Example(_Shape):
     """example.json of stage 3."""
 
@@ -178,9 +184,8 @@ class _Example(_Shape):
     update: Count
     task_id: str
     question: str
-    rollout: Count
     group: list[Literal[0, 1]]
-    tokens: list[_Token] = Field(min_length=1)
+    rollouts: list[_Shown] = Field(min_length=1)
 
 
 class _Logistic(_Shape):
@@ -307,12 +312,12 @@ def read_tokens(file: Path) -> list[JsonRow]:
 
 
 def read_example(file: Path) -> JsonRow:
-    """One rollout of stage 3 with the weight and advantage of every token.
+    """Rollouts of stage 3 with the weight and advantage of every token.
 
     Raises:
         InputError: the file is absent or does not fit.
     """
-    return _document(file, _Example, "a rollout of stage 3")
+    return _document(file, _Example, "rollouts of stage 3")
 
 
 def read_estimate(file: Path, features: Sequence[str]) -> JsonRow:

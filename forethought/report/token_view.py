@@ -1,4 +1,4 @@
-"""One rollout of stage 3 token by token: what each token earned, from RUN/rl/example.json."""
+"""Rollouts of stage 3 token by token: what each token earned, from RUN/rl/example.json."""
 
 from __future__ import annotations
 
@@ -16,13 +16,20 @@ def token_view(file: Path) -> JsonRow | None:
     if not file.is_file():
         return None
     example = read_example(file)
-    tokens = example["tokens"]
-    largest = max((abs(token["advantage"]) for token in tokens), default=0.0) or 1.0
+    every = [token for shown in example["rollouts"] for token in shown["tokens"]]
+    largest = max((abs(token["advantage"]) for token in every), default=0.0) or 1.0
     return {
-        **{key: example[key] for key in ("update", "question", "group", "task_id", "rollout")},
+        "step": example["update"],
+        "attempts": len(example["group"]),
         "won": sum(example["group"]),
-        "turns": _by_turn(tokens, largest),
-        "spans": _by_span(tokens),
+        "rollouts": [
+            {
+                "success": shown["success"],
+                "turns": _by_turn(shown["tokens"], largest),
+                "spans": _by_span(shown["tokens"]),
+            }
+            for shown in example["rollouts"]
+        ],
     }
 
 

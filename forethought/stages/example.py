@@ -1,4 +1,4 @@
-"""One rollout of stage 3 as its trainer saw it, kept for the page: RL/example.json."""
+"""Two rollouts of stage 3 as its trainer saw them, kept for the page: rl/example.json."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from forethought.evals.tokens import layout_rows
 from forethought.jsonl import write_json
-from forethought.types import Episode, Rollout, TrainingSequence
+from forethought.types import Episode, JsonRow, Rollout, TrainingSequence
 
 SCHEMA = "forethought.example/1"
 KEPT = ("text", "span", "turn", "sampled", "pg_weight", "advantage")
@@ -20,7 +20,7 @@ def keep_example(
     tokenizer: Any,
     batch: Sequence[tuple[Rollout, Episode, TrainingSequence]],
 ) -> None:
-    """Writes the first won rollout of the first group with both outcomes, unless one is kept.
+    """Writes the first won and lost rollout of the first group with both, unless some are kept.
 
     Args:
         file: where it is kept.
@@ -36,20 +36,23 @@ def keep_example(
     for members in groups.values():
         outcomes = [episode.success or 0 for _, episode, _ in members]
         if len(set(outcomes)) > 1:
-            rollout, episode, sequence = members[outcomes.index(1)]
-            slots = {slot.position for slot in sequence.brier}
-            rows = layout_rows(rollout, sequence, tokenizer)
-            tokens = [
-                {**{key: row[key] for key in KEPT}, "number": row["index"] in slots} for row in rows
-            ]
+            chosen = [members[outcomes.index(outcome)] for outcome in (1, 0)]
             found = {
                 "schema": SCHEMA,
                 "update": update + 1,
-                "task_id": episode.task_id,
-                "question": episode.question,
-                "rollout": episode.rollout,
+                "task_id": members[0][1].task_id,
+                "question": members[0][1].question,
                 "group": outcomes,
-                "tokens": tokens,
+                "rollouts": [_row(*member, tokenizer) for member in chosen],
             }
             write_json(file, found)
             return
+
+
+def _row(rollout: Rollout, episode: Episode, sequence: TrainingSequence, tokenizer: Any) -> JsonRow:
+    slots = {slot.position for slot in sequence.brier}
+    tokens = [
+        {**{key: row[key] for key in KEPT}, "number": row["index"] in slots}
+        for row in layout_rows(rollout, sequence, tokenizer)
+    ]
+    return {"rollout": episode.rollout, "success": episode.success, "tokens": tokens}

@@ -51,7 +51,8 @@ class TrainerConfig:
     brier_coefficient: float = 1.0
     kl_coefficient: float = 0.0  # of KL(policy || reference); needs a reference
     brier_below: float | None = None  # a number: output embeddings of their own learn from Brier
-    # slots alone, and this share of that gradient reaches the layers; None: a loss like the others
+    # slots and the KL term alone, and this share of the Brier gradient reaches the layers; None: a
+    # loss like the others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

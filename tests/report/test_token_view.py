@@ -53,11 +53,15 @@ def _kept(file: Path, answers: str) -> Path:
     return file
 
 
-def test_the_first_won_rollout_of_a_mixed_group_is_kept_whole_and_once(tmp_path: Path) -> None:
+def test_the_first_won_and_lost_rollout_of_a_mixed_group_are_kept_whole_and_once(
+    tmp_path: Path,
+) -> None:
     file = _kept(tmp_path / "example.json", "banok gera gera")
-    found = read_json(file)
+    document = read_json(file)
     rollout, _, sequence = _member("gera", 1)
-    assert (found["update"], found["rollout"], found["group"]) == (5, 1, [0, 1, 1])
+    assert (document["update"], document["group"]) == (5, [0, 1, 1])
+    assert [(r["rollout"], r["success"]) for r in document["rollouts"]] == [(1, 1), (0, 0)]
+    found = document["rollouts"][0]
     assert "".join(token["text"] for token in found["tokens"] if token["sampled"]) == "".join(
         atlas_tokenizer().decode([token]) for turn in rollout.turns for token in turn.ids
     )
@@ -81,19 +85,20 @@ def test_what_does_not_train_has_no_tint_and_the_strongest_advantage_the_stronge
 ) -> None:
     view = token_view(_kept(tmp_path / "example.json", "banok gera"))
     assert view is not None
-    prompt, first, second = view["turns"]
+    shown = view["rollouts"][0]
+    prompt, first, second = shown["turns"]
     assert {token["kind"] for token in prompt} == {"given"}
     kinds = {token["kind"] for token in first}
     assert kinds == {"up", "down", "number", "", "given"}
     assert all(token["tint"] == 0 for token in prompt + first if token["kind"] in ("given", ""))
     tints = {token["tint"] for token in first + second if token["kind"] in ("up", "down")}
     assert max(tints) == 1.0 and min(tints) == 0.5
-    spans = {row["span"]: row for row in view["spans"]}
+    spans = {row["span"]: row for row in shown["spans"]}
     assert spans["imaginary"]["high"] == 0.5 and spans["action"]["low"] == -0.25
     assert 0 < spans["confidence"]["weight"] < 1
 
 
-@pytest.mark.parametrize("key", ["group", "tokens", "update"])
+@pytest.mark.parametrize("key", ["group", "rollouts", "update"])
 def test_a_damaged_file_is_refused(tmp_path: Path, key: str) -> None:
     file = _kept(tmp_path / "example.json", "banok gera")
     write_json(file, {**read_json(file), key: "x"})
