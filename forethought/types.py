@@ -238,7 +238,8 @@ class TrainingSequence:
 
     ids: tuple[int, ...]  # [L]
     ce_weight: tuple[float, ...] = ()  # [L] or () = all zero
-    pg_weight: tuple[float, ...] = ()  # [L] or () = all zero
+    pg_weight: tuple[float, ...] = ()  # [L] or () = all zero; below 0: the token has no advantage,
+    # and its KL term trains the output embeddings alone
     advantage: tuple[float, ...] = ()  # [L] or () = all zero
     sampling_logprobs: tuple[float, ...] = ()  # [L] 0.0 where not sampled; () when pg_weight is ()
     brier: tuple[BrierSlot, ...] = ()

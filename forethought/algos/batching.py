@@ -17,6 +17,9 @@ from forethought.types import BrierSlot, Rollout, Span, TrainingSequence, Turn, 
 BLOCK_SPANS = frozenset({Span.IMAGINARY, Span.KEYWORD, Span.ANALYSIS, Span.CONFIDENCE})
 """The foresight block."""
 
+HELD = -1.0
+"""`pg_weight` of a token that only holds the output embeddings, through the KL term."""
+
 ACT_SPANS = frozenset({Span.THINK, Span.ACTION})
 """What is done about it."""
 
@@ -161,9 +164,9 @@ def _token_credit(
         elif span is Span.ANALYSIS:
             value, weight = credit.analysis, config.w_analysis
         elif span is Span.CONFIDENCE and config.exact_brier:
-            # The number has its own loss. What stands around it has no advantage, but its weight
-            # counts in the KL term: left out, nothing would keep it from becoming a second number.
-            value, weight = 0.0, float(number != number_at)
+            # The number has its own loss. What stands around it earns nothing and is held: left
+            # out of the KL term too, nothing would keep it from becoming a second number.
+            value, weight = 0.0, 0.0 if number == number_at else HELD
         elif span is Span.CONFIDENCE:
             value, weight = _confidence_credit(credit, config), config.w_confidence
         else:

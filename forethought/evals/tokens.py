@@ -162,7 +162,7 @@ def layout_rows(rollout: Rollout, earned: TrainingSequence, tokenizer: Any) -> I
             "turn": turn,
             "sampled": sampled,
             "ce_weight": taught.ce_weight[number],
-            "pg_weight": earned.pg_weight[number],
+            "pg_weight": max(earned.pg_weight[number], 0.0),
             "advantage": earned.advantage[number],
             "sampling_logprob": earned.sampling_logprobs[number] if sampled else None,
         }

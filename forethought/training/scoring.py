@@ -97,6 +97,10 @@ class Scorer:
         """
         n, anchor = len(chosen.targets), None
         features = self._features(self.policy, batch, chosen)
+        held = chosen.streams["pg_weight"] < 0
+        if held.any():
+            below = torch.cat([held, held.new_zeros(len(features) - n)]).unsqueeze(1)
+            features = torch.where(below, features.detach(), features)
         if kl_weight is not None:
             assert self.reference is not None, "a divergence needs a reference"
             with torch.no_grad():

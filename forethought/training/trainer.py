@@ -174,8 +174,8 @@ class Trainer:
         for batch in pack(sequences, self._pack_config(sequences)):
             terms = self._terms(batch, denominators, totals)
             value = float(terms.total.detach())
-            if self.config.brier_below is not None:
-                self._hold_readout(terms.kl)
+            if self.config.brier_below is not None and self.config.kl_coefficient:
+                self._hold_readout(terms.kl / self.config.kl_coefficient)
             here = [sources[index] for row in batch.members for index in row]
             require_finite_loss(value, here, step)
             held += [] if terms.readout is None else [terms.readout]

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forethought.algos.batching import (
+    HELD,
     ReinforceConfig,
     SupervisedRule,
     as_rows,
@@ -67,8 +68,7 @@ def test_the_number_has_a_slot_instead_of_a_policy_gradient_where_a_level_is_one
     config = ReinforceConfig(outcome=1.0, level_ids=(level, *LEVELS))
     sequence = reinforced(source, [CREDIT], config)
     assert sequence.brier == (BrierSlot(position=3 + 4, target=1.0),)
-    # What stands around the number has no advantage; its weight is for the KL term alone.
-    assert sequence.pg_weight[3:] == (1, 1, 1, 1, 0, 1, 1)
+    assert sequence.pg_weight[3:] == (1, 1, 1, HELD, 0, HELD, 1)
     assert sequence.advantage[6:9] == (0, 0, 0)
 
 

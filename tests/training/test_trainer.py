@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_builders import byte_policy, denominators, sequences, trainer, word_policy
 
+from forethought.algos.batching import HELD
 from forethought.errors import GuardRail, InputError
 from forethought.foresight.levels import LEVELS
 from forethought.rollout.backend import Request, Sampling
@@ -415,15 +416,25 @@ def test_the_kl_term_holds_the_output_embeddings_that_the_number_moves() -> None
     policy.untie()
     with torch.no_grad():
         policy.model.get_output_embeddings().weight.mul_(1.1)
-    batch = [
-        replace(s, ce_weight=(), advantage=(0.0,) * len(s.ids))
-        for s in sequences(policy, 3, 3, low=12)
-    ]
-    assert not any(sequence.brier for sequence in batch)
-    embedding = policy.model.get_output_embeddings().weight
-    before = embedding.detach().clone()
-    config = {"brier_below": 0.0, "kl_coefficient": 1.0, "clip_grad_norm": 0.0}
-    maker = trainer(policy, reference=reference, **config)
-    stats = maker.step(batch, denominators=denominators(batch), step_index=0)
-    assert stats["kl_loss"] > 0
-    assert not torch.equal(embedding.detach(), before)
+    for held in (False, True):
+        batch = [
+            replace(
+                s,
+                ce_weight=(),
+                advantage=(0.0,) * len(s.ids),
+                pg_weight=tuple(HELD if held and w else w for w in s.pg_weight),
+            )
+            for s in sequences(policy, 3, 3, low=12)
+        ]
+        before = {name: p.detach().clone() for name, p in policy.model.named_parameters()}
+        config = {"brier_below": 0.0, "kl_coefficient": 0.5, "clip_grad_norm": 0.0}
+        maker = trainer(policy, reference=reference, **config)
+        stats = maker.step(batch, denominators=Denominators(pg=9.0), step_index=0)
+        moved = {
+            name
+            for name, p in policy.model.named_parameters()
+            if not torch.equal(p.detach(), before[name])
+        }
+        assert stats["kl_loss"] > 0
+        assert "lm_head.weight" in moved
+        assert (moved == {"lm_head.weight"}) is held
