@@ -293,9 +293,9 @@ def _modelled(
     from forethought.rollout.hf.backend import backend_for
     from forethought.training.policy import Policy
 
-    policy = Policy.load(resolve_model(name), dtype=config.model.dtype)
     if setting.mode == "plain":
         setting = replace(setting, estimate=estimate_of(name))
+    policy = Policy.load(resolve_model(name), dtype=config.model.dtype)
     backend = backend_for(policy, config.rollout)
     if mode.imagine:
         rollouts = imagine_first(setting, tasks, policy, backend, mode.imagine).rollouts

@@ -142,6 +142,13 @@ CASES: dict[str, Case] = {
         "resolved.json", '{\n"seed": }', 2,
         *("eval", "demo/atlas", "--model", "RUN/rl", "--out", "TMP/out"),
     ),
+    "eval: estimate": run_file(
+        "plain-grpo/rl/estimate.json", '{"schema": 1}', 1,
+        *("eval", "demo/atlas", "--model", "RUN/plain-grpo/rl", "--out", "TMP/out"),
+    ),
+    "run: example.json": run_file(
+        "rl/example.json", "{", 1, "run", "demo/atlas", "--out", "RUN", "--resume"
+    ),
     "run: not TOML": config("name = [", "run", "CONFIG", "--out", "TMP/out"),
     "run: unknown key": config("[rl]\ngroups = 3\n", "run", "CONFIG", "--out", "TMP/out"),
     "prepare: value": config("[rl]\ngroup_size = 1\n", "prepare", "CONFIG", "--out", "TMP/out"),
