@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from forethought.types import JsonRow
 
 AUROC, SKILL = "auroc_expected.first", "brier_skill_expected.first"
+PLAIN = "plain-grpo"
 _STAGES = {"sft": "stage 2", "rl": "stage 3"}
 
 
@@ -59,7 +60,8 @@ def _control(last: str | None, found: Mapping[tuple[str, str, str], JsonRow]) ->
     for (a, b, metric), row in found.items():
         if a == last and metric == "success" and b.endswith(f"-{last}") and b not in _STAGES:
             skill = found.get((a, b, SKILL))
-            text = f"Against the control ({b}), at equal block tokens: success {_change(row)}"
+            equal = "at the same passes without blocks" if PLAIN in b else "at equal block tokens"
+            text = f"Against the control ({b}), {equal}: success {_change(row)}"
             return f"{text}; skill {_change(skill)}." if skill else f"{text}."
     return ""
 

@@ -106,6 +106,14 @@ def test_the_words_follow_the_intervals_and_a_worse_arm_is_told() -> None:
     assert "fe-sft-grpo-rl" in told[2] and told[2].endswith("lower.")
 
 
+def test_a_control_without_blocks_is_not_said_to_have_trained_as_many() -> None:
+    rows = [comparison("rl", "plain-grpo-rl", "success", -0.2, -0.1)]
+    cell = {"value": 0.8, "lo": 0.7, "hi": 0.9}
+    summary = {"metrics": {"auroc_expected.first": cell, "keyword_lift": cell}}
+    told = findings({"rl": summary}, rows)
+    assert "without blocks" in told[-1] and "equal block tokens" not in told[-1]
+
+
 def test_what_was_not_measured_is_not_told() -> None:
     empty = {"metrics": {"auroc_expected.first": {"value": None, "lo": None, "hi": None, "n": 0}}}
     assert findings({"sft": empty}, []) == findings({}, []) == []
