@@ -65,7 +65,7 @@ def evaluate(config: RunConfig, request: EvalRequest) -> dict[str, Any]:
     tasks, split = _tasks(config, domain, request)
     if request.num is not None and len(tasks) < request.num:
         say(f"--num {request.num}: there are only {len(tasks)} tasks, so these are evaluated")
-    setting = _setting(config, domain, request, mode, split)
+    setting = setting_of(config, domain, request, mode, split)
     result = (
         _scripted(config, setting, tasks, request.model)
         if request.model in BASELINES
@@ -218,9 +218,10 @@ def _range(text: str) -> range:
     return range(int(first), int(last))
 
 
-def _setting(
+def setting_of(
     config: RunConfig, domain: Domain, request: EvalRequest, mode: Mode, split: str
 ) -> EvalSetting:
+    """How the tasks of a request are evaluated."""
     bounds = config.rollout
     temperature = config.eval.temperature if request.temperature is None else request.temperature
     return EvalSetting(

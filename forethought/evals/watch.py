@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from forethought.config import RunConfig
 from forethought.domains import make_domain
 from forethought.errors import InputError
-from forethought.evals.command import own_mode, with_law
-from forethought.evals.run import EvalSetting, judge_all, make_starts, roll_out
-from forethought.rewards.terms import RewardConfig
-from forethought.rollout.backend import Sampling
-from forethought.rollout.engine import EngineConfig
+from forethought.evals.command import EvalRequest, own_mode, setting_of, with_law
+from forethought.evals.run import judge_all, make_starts, roll_out
 from forethought.rollout.hf.backend import backend_for
 from forethought.rollout.modes import parse_mode
 from forethought.training.policy import Policy
@@ -59,21 +57,9 @@ def watch(
         task = own_task(config.data.source, task, asked.question)
     policy = Policy.load(resolve_model(asked.model), dtype=config.model.dtype)
     on_token = begin(task, policy.tokenizer, domain.writer.decisions)
-    bounds = config.rollout
-    temperature = config.eval.temperature if asked.temperature is None else asked.temperature
-    setting = EvalSetting(
-        domain=domain,
-        engine=EngineConfig(
-            max_turns=bounds.max_turns,
-            max_context_tokens=bounds.max_context_tokens,
-            sampling=Sampling(temperature=temperature, max_tokens=bounds.max_turn_tokens),
-        ),
-        reward=RewardConfig(),
-        seed=config.seed,
-        split="val",
-        mode=parse_mode(own_mode(asked.model)).prompt,
-    )
-    backend = backend_for(policy, bounds, on_token=on_token)
+    request = EvalRequest(model=asked.model, out=Path(), temperature=asked.temperature)
+    setting = setting_of(config, domain, request, parse_mode(own_mode(asked.model)), "val")
+    backend = backend_for(policy, config.rollout, on_token=on_token)
     # The grader wants an answer to compare with; without one its verdict is dropped.
     graded = task if task.answers else replace(task, answers=("unknown",))
     rollouts = roll_out(setting, make_starts(setting, [graded]), backend, policy.tokenizer)
