@@ -10,7 +10,7 @@ ARGS ?=
 BOOT := $(or $(PYTHON),python3)
 PY = $(if $(VENV),$(VENV)/bin/python,$(BOOT))
 SETUP = $(BOOT) tools/setup_env.py --python "$(PYTHON)" --venv "$(VENV)" --torch "$(TORCH)"
-FILES = forethought tests tools $(wildcard examples benchmarks)
+FILES = forethought tests tools $(wildcard examples benchmarks studies)
 PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
