@@ -17,7 +17,7 @@ def token_view(file: Path) -> JsonRow | None:
         return None
     example = read_example(file)
     every = [token for shown in example["rollouts"] for token in shown["tokens"]]
-    largest = max((abs(token["advantage"]) for token in every), default=0.0) or 1.0
+    largest = max(abs(_push(token)) for token in every) or 1.0
     return {
         "step": example["update"],
         "attempts": len(example["group"]),
@@ -42,17 +42,22 @@ def _by_turn(tokens: Sequence[JsonRow], largest: float) -> list[list[JsonRow]]:
     return [turns[number] for number in sorted(turns)]
 
 
+def _push(token: JsonRow) -> float:
+    """What the policy gradient multiplies the gradient of the token's log-probability by."""
+    return float(token["pg_weight"] * token["advantage"])
+
+
 def _shown(token: JsonRow, largest: float) -> JsonRow:
-    advantage, weight = token["advantage"], token["pg_weight"]
-    told = f"{token['span']}, weight {weight:g}, advantage {advantage:+.3f}"
+    push = _push(token)
+    told = f"weight {token['pg_weight']:g}, advantage {token['advantage']:+.3f}"
+    kind = "up" if push > 0 else "down" if push < 0 else ""
     if not token["sampled"]:
-        return {"text": token["text"], "kind": "given", "tint": 0.0, "title": token["span"]}
-    if token["number"]:
-        told = f"{token['span']}, trained by the Brier score"
-    earned = weight * advantage
-    kind = "number" if token["number"] else "up" if earned > 0 else "down" if earned < 0 else ""
-    tint = max(FAINTEST, abs(advantage) / largest) if earned else 0.0
-    return {"text": token["text"], "kind": kind, "tint": round(tint, 2), "title": told}
+        kind, told = "given", "does not train"
+    elif token["number"]:
+        kind, told = "number", "trained by the Brier score"
+    tint = max(FAINTEST, abs(push) / largest) if kind in ("up", "down") else 0.0
+    title = f"{token['span']}, {told}"
+    return {"text": token["text"], "kind": kind, "tint": round(tint, 2), "title": title}
 
 
 def _by_span(tokens: Sequence[JsonRow]) -> list[JsonRow]:
