@@ -92,6 +92,10 @@ PAGE = '{"id":"p","title":"t","text":"x"}'
 EVAL = ["eval", "demo/atlas", "--model", "planner", "--tasks", "TMP/tasks.jsonl"]
 EVAL += ["--corpus", "TMP/corpus.jsonl", "--out", "TMP/out"]
 
+EXAMPLE = {"schema": "forethought.example/1", "update": 1, "task_id": "t", "question": "q",
+           "group": [0, 1], "rollouts": [{"rollout": 0, "success": 1, "tokens": [
+               {"text": "x", "span": "think", "turn": 0, "sampled": True, "pg_weight": 1.0,
+                "advantage": 0.5, "number": False}]}]}  # fmt: skip
 LABEL = {"value": 0.5, "source": "outcome", "s": 0, "k": 1, "prior": 0.5}
 STEP = {"think": "t", "action": {"kind": "answer", "text": "x"}, "observation": "", "failed": False}
 SUMMARY = json.dumps(
@@ -99,6 +103,11 @@ SUMMARY = json.dumps(
      "seed": 0, "split": "val", "smoke": False, "model_sha256": "", "data_sha256": "",
      "metrics": {"turns": {"value": None, "lo": None, "hi": None, "n": 0}}}
 ).replace('"metrics": {', '\n"metrics": {\n')  # fmt: skip
+
+
+def example(**changed: object) -> str:
+    """The text of rl/example.json, keys on lines of their own."""
+    return json.dumps({**EXAMPLE, **changed}, indent=1)
 
 
 def stage(verb: str) -> list[str]:
@@ -234,6 +243,25 @@ CASES: dict[str, Case] = {
         "rl/metrics.jsonl", '{"step":1}\n{"step":2,"reward":"x"}', 2, "report", "RUN"
     ),
     "report: metrics without steps": run_file("rl/metrics.jsonl", "{}", 1, "report", "RUN"),
+    "report: example": run_file("rl/example.json", "{", 1, "report", "RUN"),
+    "report: empty example": run_file("rl/example.json", "{}", 1, "report", "RUN"),
+    "report: schema of an example": run_file(
+        "rl/example.json", example(schema="forethought.example/9"), 2, "report", "RUN"
+    ),
+    "report: outcome of an example": run_file(
+        "rl/example.json", example(group=[0, 2]), 6, "report", "RUN"
+    ),
+    "report: example without a rollout": run_file(
+        "rl/example.json", example(rollouts=[]), 10, "report", "RUN"
+    ),
+    "report: advantage of an example": run_file(
+        "rl/example.json", example().replace('"advantage": 0.5', '"advantage": "x"'), 21,
+        *("report", "RUN"),
+    ),
+    "report: example with NaN": run_file(
+        "rl/example.json", example().replace('"advantage": 0.5', '"advantage": NaN'), None,
+        *("report", "RUN"),
+    ),
     "view: no episode": run_file("evals/rl/episodes.jsonl", "", None, "view", "RUN"),
     "credit: reward": run_file(
         "e.jsonl", '{"schema":"forethought.episode/1","reward":NaN}', 1, "credit", "RUN/e.jsonl"
