@@ -85,11 +85,13 @@ def parse_question(text: str) -> QuestionFacts:
 
 def read_question(text: str) -> QuestionFacts | None:
     """What a question says that stands in the words of this world; None for any other text."""
+    if not set(text.split()) <= _words():
+        return None
     try:
         facts = parse_question(text)
     except InputError:
         return None
-    return facts if facts.region in REGIONS and set(text.split()) <= _words() else None
+    return facts if facts.region in REGIONS else None
 
 
 @cache

@@ -77,3 +77,16 @@ def parse_question(text: str) -> QuestionFacts:
         asked=match["asked"],
         calls=int(match["calls"]),
     )
+
+
+def read_question(text: str) -> QuestionFacts | None:
+    """What a question says that the world can work out; None for any other text."""
+    if re.search(r"[0-9]{7}", text) or not text.isascii():
+        return None
+    try:
+        facts = parse_question(text)
+    except InputError:
+        return None
+    names = [name for name, _ in facts.accounts]
+    known = len(set(names)) == len(names) and set(names) <= set(ACCOUNTS)
+    return facts if known and facts.days > 0 and facts.divisor != 0 else None
