@@ -108,17 +108,26 @@ def _with_law(config: RunConfig, request: EvalRequest) -> RunConfig:
 
 def with_law(config: RunConfig, model: str) -> RunConfig:
     """A stage of a run acts in the law it was trained in."""
-    run = _run_of(model)
-    if run is None or config.data.law_seed is not None:
+    trained = trained_config(model)
+    if trained is None or config.data.law_seed is not None:
         return config
-    trained = read_resolved(RunPaths(run).resolved)
+    law = {
+        "law_seed": trained.law_seed,
+        "identical_cells": config.data.identical_cells or trained.data.identical_cells,
+    }
     return config.model_copy(
         update={
-            "data": config.data.model_copy(update={"law_seed": trained.law_seed}),
+            "data": config.data.model_copy(update=law),
             "model": trained.model,
             "rollout": trained.rollout,
         }
     )
+
+
+def trained_config(model: str) -> RunConfig | None:
+    """What the run of a stage was made with; None for other models."""
+    run = _run_of(model)
+    return None if run is None else read_resolved(RunPaths(run).resolved)
 
 
 def _run_of(model: str) -> Path | None:

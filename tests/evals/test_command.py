@@ -14,7 +14,7 @@ from forethought.cli import main  # noqa: E402
 from forethought.config import load_config  # noqa: E402
 from forethought.data.tasks import save_tasks  # noqa: E402
 from forethought.domains.atlas import AtlasDomain, atlas_tokenizer  # noqa: E402
-from forethought.evals.command import _with_budget  # noqa: E402
+from forethought.evals.command import _with_budget, trained_config, with_law  # noqa: E402
 from forethought.jsonl import write_json, write_jsonl  # noqa: E402
 from forethought.runlog import RunPaths, read_episodes  # noqa: E402
 from forethought.training.policy import Policy  # noqa: E402
@@ -168,6 +168,17 @@ def test_a_stage_before_the_format_is_taught_is_evaluated_without_blocks(
     assert evaluated("--model", f"{run}/{model}", "--num", "1")[0] == 0
     row = json.loads((tmp_path / "out" / "tokens.jsonl").read_text().splitlines()[0])
     assert atlas_tokenizer().decode(row["prompt_ids"]).endswith("plain") is plain
+
+
+def test_a_stage_acts_in_the_law_of_its_run_the_negative_control_included(tmp_path: Path) -> None:
+    trained = load_config(CONFIG, {"seed": "107", "data.identical_cells": "true"})
+    write_json(RunPaths(tmp_path).resolved, trained.model_dump(mode="json"))
+    mine, stage = load_config(CONFIG), str(tmp_path / "rl")
+    assert with_law(mine, stage).data == trained.data.model_copy(update={"law_seed": 107})
+    assert trained_config(stage) == trained
+    assert with_law(mine, "elsewhere/model") == mine
+    own = load_config(CONFIG, {"data.law_seed": "5"})
+    assert with_law(own, stage) == own
 
 
 def test_a_question_of_the_world_brings_its_budget_and_no_other_text_does() -> None:
