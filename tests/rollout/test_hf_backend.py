@@ -11,7 +11,7 @@ import torch
 from rollout_builders import VOCAB, byte_tokenizer, generate, prompts, request, tiny_model
 
 from forethought.errors import InputError, MissingError
-from forethought.rollout.backend import Completion, Sampling
+from forethought.rollout.backend import Completion, Request, Sampling
 from forethought.rollout.hf.backend import HFBackend
 
 KINDS = ("llama", "llama-gqa", "qwen3", "neox")
@@ -44,6 +44,25 @@ def play(backend: HFBackend, turns: int, **sampling: Any) -> list[list[Completio
         for n, (ids, done) in enumerate(zip(sequences, rounds[-1], strict=True)):
             ids += [*done.ids, *FORCED[(n + turn) % len(FORCED)]]
     return rounds
+
+
+def test_a_listener_hears_every_token_of_its_request_in_order_and_changes_none() -> None:
+    heard: dict[tuple[str, int], list[int]] = {}
+    turns: dict[str, list[int]] = {}
+
+    def listen(request: Request, token: int) -> None:
+        lengths = turns.setdefault(request.session, [])
+        if len(request.ids) not in lengths:
+            lengths.append(len(request.ids))
+        heard.setdefault((request.session, len(lengths) - 1), []).append(token)
+
+    model = tiny_model("llama")
+    rounds = play(HFBackend(model, on_token=listen), 3, temperature=1.0)
+    assert rounds == play(HFBackend(model), 3, temperature=1.0)
+    for turn, done in enumerate(rounds):
+        for n, completion in enumerate(done):
+            assert tuple(heard.pop((str(n), turn))) == completion.ids
+    assert not heard
 
 
 @pytest.mark.parametrize("kind", KINDS)
