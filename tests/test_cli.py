@@ -106,7 +106,7 @@ def test_a_replay_shows_twenty_recorded_episodes_within_three_seconds_and_withou
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3.0
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.startswith("A recording, not a live model")
-    assert shown.stdout.count("<imaginary>") >= 20 and shown.stdout.count("expected q") >= 20
+    assert shown.stdout.count("\n  foresees  ") >= 20 and shown.stdout.count("expected q") >= 20
     assert shown.stdout.count("  answer ") == 20
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from forethought.cli._turns import TurnPrinter
 
 if TYPE_CHECKING:
     from forethought.types import Episode
@@ -19,11 +22,11 @@ def show(episode: Episode) -> None:
     verdict = {1: "won", 0: "lost", None: "no verdict"}[episode.success]
     print(f"\n{episode.task_id}/{episode.rollout}  {verdict}  ({episode.stop_reason})")
     print(f"  {episode.question}")
+    printer = TurnPrinter(sys.stdout)
     for turn in episode.turns:
-        q = "" if turn.q_expected is None else f"  [expected q {turn.q_expected:.2f}]"
-        print(f"  > {turn.text}{q}")
-        if turn.problems:
-            print(f"    problems: {', '.join(turn.problems)}")
+        printer.begin(turn.q_expected)
+        printer.write(turn.text)
+        printer.end(turn.problems)
         if turn.observation:
-            print(f"  < {turn.observation}")
+            printer.reply(turn.observation)
     print(f"  answer {episode.answer!r}, right: {', '.join(episode.answers)}", flush=True)

@@ -1,100 +1,102 @@
-"""One episode of a model, watched while it is played: a task of a split, or a question asked."""
+"""A model that is watched while it plays: a task of a split, or a question that is asked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from forethought.config import RunConfig
+from forethought.data.models import resolve_model
 from forethought.domains import make_domain
+from forethought.domains.asked import asked_task
 from forethought.errors import InputError
-from forethought.evals.command import EvalRequest, own_mode, setting_of, with_law
-from forethought.evals.run import judge_all, make_starts, roll_out
+from forethought.evals.command import EvalRequest, own_mode, setting_of, trained_config, with_law
+from forethought.evals.run import judge_all, make_starts
+from forethought.rollout.backend import Request
+from forethought.rollout.engine import run_rollouts_sync
 from forethought.rollout.hf.backend import backend_for
 from forethought.rollout.modes import parse_mode
 from forethought.training.policy import Policy
 from forethought.types import Episode, Task
-from forethought.worlds.atlas.text import read_question
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What is watched."""
+class Watched:
+    """A model in the law that it was trained in. Its weights are read when it first plays."""
 
-    model: str  # RUN/STAGE or a folder
-    number: int = 0  # of the task in the split
-    question: str | None = None  # of one's own, in the world of that task
-    temperature: float | None = None  # None: what the configuration evaluates at
+    def __init__(self, config: RunConfig, model: str, temperature: float | None = None) -> None:
+        """Takes a model.
 
+        Args:
+            config: task source and bounds, for a model that is no stage of a run.
+            model: RUN/STAGE or a folder.
+            temperature: of sampling; None: what the configuration evaluates at.
 
-def watch(
-    config: RunConfig,
-    asked: Asked,
-    begin: Callable[[Task, Any, tuple[str, ...]], Callable[..., None]],
-) -> Episode:
-    """Plays the episode.
+        Raises:
+            InputError: a model that was trained on another source.
+        """
+        trained = trained_config(model)
+        if trained is not None and trained.data.source != config.data.source:
+            raise InputError(
+                "--model",
+                got=f"{model}, trained on {trained.data.source}",
+                expected=f"a model that was trained on {config.data.source}",
+                next_step=f"play {trained.data.source}, or name another model",
+            )
+        self._config = with_law(config, model)
+        self._model = model
+        self._domain = make_domain(self._config)
+        request = EvalRequest(model=model, out=Path(), temperature=temperature)
+        mode = parse_mode(own_mode(model))
+        self._setting = setting_of(self._config, self._domain, request, mode, "val")
 
-    Args:
-        config: task source and bounds; the law is that of the run that trained the model.
-        asked: model, task and temperature.
-        begin: gets the task, the tokenizer and the words that choose a way, and returns what is
-            called with the request and the id of every sampled token.
+    @cached_property
+    def _policy(self) -> Policy:
+        return Policy.load(resolve_model(self._model), dtype=self._config.model.dtype)
 
-    Returns:
-        The judged episode. Where nobody knows the right answer, `answers` is empty.
+    @property
+    def tokenizer(self) -> Any:
+        """Of the model."""
+        return self._policy.tokenizer
 
-    Raises:
-        InputError: no such model, or a question that the world cannot read.
-    """
-    from forethought.data.models import resolve_model
+    @property
+    def decisions(self) -> tuple[str, ...]:
+        """Words of a roadmap that choose a way."""
+        return self._domain.writer.decisions
 
-    config = with_law(config, asked.model)
-    domain = make_domain(config)
-    task = domain.tasks("val", asked.number + 1)[-1]
-    if asked.question is not None:
-        task = own_task(config.data.source, task, asked.question)
-    policy = Policy.load(resolve_model(asked.model), dtype=config.model.dtype)
-    on_token = begin(task, policy.tokenizer, domain.writer.decisions)
-    request = EvalRequest(model=asked.model, out=Path(), temperature=asked.temperature)
-    setting = setting_of(config, domain, request, parse_mode(own_mode(asked.model)), "val")
-    backend = backend_for(policy, config.rollout, on_token=on_token)
-    # The grader wants an answer to compare with; without one its verdict is dropped.
-    graded = task if task.answers else replace(task, answers=("unknown",))
-    rollouts = roll_out(setting, make_starts(setting, [graded]), backend, policy.tokenizer)
-    episode = judge_all(setting, rollouts, policy)[0]
-    if task.answers:
-        return episode
-    return replace(episode, answers=(), success=None, reward=0.0, judge="none")
+    def task(self, number: int) -> Task:
+        """Task `number` of the validation split."""
+        return self._domain.tasks("val", number + 1)[-1]
 
+    def asked(self, number: int, question: str) -> Task:
+        """A question in the world of task `number`.
 
-def own_task(source: str, like: Task, question: str) -> Task:
-    """A question of one's own in the world of a task.
+        Raises:
+            InputError: a question that the world cannot read.
+        """
+        return asked_task(self._domain, self.task(number), question)
 
-    Every route of a question leads to one answer, so a question with routes of the task alone has
-    the answer of the task; nobody knows that of another.
+    def play(self, task: Task, on_token: Callable[[Request, int], None] | None = None) -> Episode:
+        """The judged episode of a task.
 
-    Raises:
-        InputError: a question that the world cannot read.
-    """
-    if source != "atlas":
-        return replace(like, id="asked", question=question, answers=())
-    facts, known = read_question(question), read_question(like.question)
-    if facts is None or known is None:
-        raise InputError(
-            "--question",
-            got=repr(question),
-            expected=f"a question of this world, such as {like.question!r}: a name, its region, "
-            "routes of relations behind letters, and how many searches are allowed",
-            next_step="change its routes or its number; names that the world lacks lead nowhere",
+        Args:
+            task: one whose `answers` are empty is played without a verdict.
+            on_token: called with the request and the id of every token as it is sampled.
+        """
+        policy, setting = self._policy, self._setting
+        backend = backend_for(policy, self._config.rollout, on_token=on_token)
+        # The grader wants an answer to compare with; without one its verdict is dropped.
+        graded = task if task.answers else replace(task, answers=("unknown",))
+        rollouts = run_rollouts_sync(
+            make_starts(setting, [graded]),
+            backend,
+            self._domain.text_format,
+            policy.tokenizer,
+            setting.engine,
         )
-    routes = {route for _, route in known.routes}
-    same = facts.start == known.start and all(route in routes for _, route in facts.routes)
-    return replace(
-        like,
-        id="asked",
-        question=question,
-        answers=like.answers if same else (),
-        columns={**like.columns, "budget": facts.budget},
-    )
+        episode = judge_all(setting, rollouts, policy)[0]
+        if task.answers:
+            return episode
+        return replace(episode, answers=(), success=None, reward=0.0, judge="none")
