@@ -17,7 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", help="seed of law, data, noise (default: the config's)")
     parser.add_argument("--fast", action="store_true", help="a smoke: small enough to mean nothing")
     parser.add_argument(
-        "--controls", choices=["none", "one", "all"], default="one", help="arms beside the full one"
+        "--controls",
+        choices=["none", "one", "all"],
+        default="one",
+        help="arms beside the full one: FE-SFT + GRPO (one), also plain SFT + GRPO and the "
+        "prompted base (all)",
     )
     parser.add_argument(
         "--replay",
