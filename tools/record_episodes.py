@@ -31,7 +31,8 @@ def main() -> int:
         f"stage 3.\nMade by `{env['command']}` at commit {str(env['commit'])[:12]}; success over "
         f"all {summary['num_rollouts']} of its episodes "
         f"{summary['metrics']['success']['value']:.3f}.\n"
-        "Each `>` is what the model wrote, each `<` what the search engine replied.\n"
+        "Behind `<-` stands what the search engine replied; all else the model wrote, element by "
+        "element.\n"
     )
     write_text_atomic(OUT / "README.md", text)
     return 0
