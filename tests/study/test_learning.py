@@ -30,14 +30,15 @@ from forethought.types import TrainingSequence, TurnCredit
 pytestmark = pytest.mark.study
 
 SEED = 110
+TAGGED = 2000  # episodes of stage 2
 SIZES = {
     "seed": str(SEED),
-    "prepare.num_episodes": "2000",
+    "prepare.num_episodes": "4000",  # with half of them stage 1 gains .09 [-.02, .19] nats only
     "prepare.branch_states": "50",
-    "sft.num_episodes": "2000",
     "sft.epochs": "3",
     "sft.relabel": "false",  # labels are the base's: what is tested is that a label is learnt
     "eval.num_tasks": "500",
+    "eval.num_blocks": "1000",
     "eval.greedy_too": "false",
     "eval.imagine_k": "0",
     "rl.kl": "0.03",
@@ -77,7 +78,7 @@ class Study:
         """The model of stage 2 on these labels, evaluated as `sft` of the arm."""
         if name not in self._sft:
             context = self.arm(name)
-            policy = sft.run(context, items, self.base.copy(), fresh_labels=True)
+            policy = sft.run(context, items[:TAGGED], self.base.copy(), fresh_labels=True)
             evaluate_stage(context, policy, "sft")
             self._sft[name] = policy
         return self._sft[name]
@@ -109,10 +110,10 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 def test_stage_one_foretells_held_out_futures_and_not_so_from_shuffled_ones(study: Study) -> None:
-    low, _ = study.block_fall("true")
-    _, high = study.block_fall("shuffled", corpus="shuffled")
-    assert low > 0.05, "held-out futures were not learnt"
-    assert high < low, "futures of other tasks teach as much as true ones"
+    learnt = study.block_fall("true")
+    broken = study.block_fall("shuffled", corpus="shuffled")
+    assert learnt[0] > 0.05, f"held-out futures were not learnt: {learnt}"
+    assert broken[1] < learnt[0], f"futures of other tasks teach as much: {broken}, {learnt}"
 
 
 def test_stage_two_writes_blocks_whose_number_tells_success(study: Study) -> None:
