@@ -58,7 +58,7 @@ CASES = {
         bad=(("search", ""), ("search", {"question": "lamp"}), ("search", {"query": 3})),
     ),
     "maths": Case(
-        make=lambda: MathsPython(SandboxLimits(timeout_s=2.0)),
+        make=lambda: MathsPython(SandboxLimits(timeout_s=20.0)),
         columns={},
         good=(("python", "print(2**10)"), ("python", {"code": "print(3)"}), ("python", "print()")),
         bad=(("python", ""), ("python", "1/0"), ("python", {"code": None})),
