@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from forethought.config import RunConfig
 from forethought.evals.estimate import fit_estimate
 from forethought.evals.run import judge_all, make_starts, roll_out
-from forethought.hindsight.corpus import CorpusBuilder
 from forethought.hindsight.records import Labelled
 from forethought.rollout.hf.backend import backend_for
 from forethought.stages import midtrain, rl, sft
 from forethought.stages.context import Context
 from forethought.stages.evaluate import setting_for
-from forethought.stages.supervised import Corpus, train_supervised
+from forethought.stages.supervised import Corpus, corpus_builder, train_supervised
 from forethought.training.policy import Policy
 
 
@@ -46,11 +45,7 @@ def plain_sft(context: Context, items: Sequence[Labelled], policy: Policy) -> Po
 
     In the other arms failures do not teach which way to take either, and here nothing else is left.
     """
-    builder = CorpusBuilder(
-        text_format=context.domain.text_format,
-        tokenizer=policy.tokenizer,
-        writer=context.domain.writer,
-    )
+    builder = corpus_builder(context, policy)
     taught = [item.trajectory for item in items if item.trajectory.success]
     sequences = [builder.imitation(trajectory).sequence for trajectory in taught]
     section = context.config.sft

@@ -10,18 +10,18 @@ import random
 from collections.abc import Sequence
 
 from forethought.evals.blocks import HeldOut, block_losses, held_out_blocks, loss_rows
-from forethought.hindsight.corpus import CorpusBuilder, FreeOptions, Written
+from forethought.hindsight.corpus import FreeOptions, Written
 from forethought.hindsight.records import Labelled
 from forethought.jsonl import write_jsonl
 from forethought.stages.context import Context
-from forethought.stages.supervised import Corpus, train_supervised
+from forethought.stages.supervised import Corpus, corpus_builder, train_supervised
 from forethought.training.policy import Policy
 
 
 def corpus(context: Context, items: Sequence[Labelled], policy: Policy) -> list[Written]:
     """The sequences of stage 1: one an episode, with free blocks or untouched."""
     section = context.config.midtrain
-    builder = _builder(context, policy)
+    builder = corpus_builder(context, policy)
     options = FreeOptions(
         kind=section.corpus, block_share=section.block_share, lambda_obs=section.lambda_obs
     )
@@ -34,16 +34,6 @@ def corpus(context: Context, items: Sequence[Labelled], policy: Policy) -> list[
         else:
             sequences.append(builder.free(items, index, rng, options))
     return [sequence for sequence in sequences if sequence is not None]
-
-
-def _builder(context: Context, policy: Policy) -> CorpusBuilder:
-    return CorpusBuilder(
-        text_format=context.domain.text_format,
-        tokenizer=policy.tokenizer,
-        writer=context.domain.writer,
-        imitate_failures=context.domain.imitate_failures,
-        failed_decisions=context.config.data.failed_decisions,
-    )
 
 
 def run(context: Context, items: Sequence[Labelled], policy: Policy) -> Policy:
@@ -71,5 +61,5 @@ def _held_out(context: Context, items: Sequence[Labelled], policy: Policy) -> He
     labels = [item.labels[0].value for item in items]
     mean = sum(labels) / max(len(labels), 1)
     return held_out_blocks(
-        _builder(context, policy), trajectories, number=mean, seed=context.config.seed
+        corpus_builder(context, policy), trajectories, number=mean, seed=context.config.seed
     )

@@ -10,24 +10,18 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from forethought.hindsight.corpus import CorpusBuilder, Written
+from forethought.hindsight.corpus import Written
 from forethought.hindsight.records import Labelled
 from forethought.stages.context import Context
 from forethought.stages.labels import relabel
-from forethought.stages.supervised import Corpus, train_supervised
+from forethought.stages.supervised import Corpus, corpus_builder, train_supervised
 from forethought.training.policy import Policy
 
 
 def corpus(context: Context, items: Sequence[Labelled], policy: Policy) -> list[Written]:
     """The sequences of stage 2: tagged episodes, plain episodes, executed alternatives."""
     section = context.config.sft
-    builder = CorpusBuilder(
-        text_format=context.domain.text_format,
-        tokenizer=policy.tokenizer,
-        writer=context.domain.writer,
-        imitate_failures=context.domain.imitate_failures,
-        failed_decisions=context.config.data.failed_decisions,
-    )
+    builder = corpus_builder(context, policy)
     rng = random.Random(f"sft/{context.config.seed}")
     sequences: list[Written] = []
     for index, item in enumerate(items):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forethought.config import SupervisedConfig
+from forethought.hindsight.corpus import CorpusBuilder
 from forethought.progress import progress, say
 from forethought.runlog import MetricsLog
 from forethought.stages.context import Context
@@ -48,6 +49,17 @@ def batch_order(
         total -= len(order)
         epoch += 1
     return batches
+
+
+def corpus_builder(context: Context, policy: Policy) -> CorpusBuilder:
+    """What writes the sequences of a run for the tokenizer of a policy."""
+    return CorpusBuilder(
+        text_format=context.domain.text_format,
+        tokenizer=policy.tokenizer,
+        writer=context.domain.writer,
+        imitate_failures=context.domain.imitate_failures,
+        failed_decisions=context.config.data.failed_decisions,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

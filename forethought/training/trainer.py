@@ -101,7 +101,6 @@ class Trainer:
                 if parameter.ndim == 1:  # norms scale what both losses read
                     parameter.requires_grad_(False)
         self.optimiser = build_optimizer(policy.model, optim)
-        self._kept_readout: Tensor | None = None
         self._scorer = Scorer(
             policy,
             reference if config.kl_coefficient else None,
@@ -168,45 +167,46 @@ class Trainer:
         sequences = [s for s, count in zip(sequences, counts, strict=True) if count]
         sources = [sequence.source for sequence in sequences]
         self._check(sequences, denominators)
-        totals, loss, held = _Totals(trained=trained), 0.0, list[Tensor]()
+        totals, loss = _Totals(trained=trained), 0.0
+        moved, held = list[Tensor](), list[Tensor]()  # what trains and what holds the readout
         self.policy.model.train()
         self.optimiser.zero_grad()
         for batch in pack(sequences, self._pack_config(sequences)):
             terms = self._terms(batch, denominators, totals)
             value = float(terms.total.detach())
-            if self.config.brier_below is not None and self.config.kl_coefficient:
-                self._hold_readout(terms.kl / self.config.kl_coefficient)
             here = [sources[index] for row in batch.members for index in row]
             require_finite_loss(value, here, step)
-            held += [] if terms.readout is None else [terms.readout]
+            moved += [] if terms.readout is None else [terms.readout]
+            if self.config.brier_below is not None and terms.kl.requires_grad:
+                held.append(self._hold_on_readout(terms.kl / self.config.kl_coefficient))
             if terms.total.requires_grad:  # rows may hold Brier slots alone
                 terms.total.backward()  # type: ignore[no-untyped-call]
             loss += value
         if self.config.brier_below is not None:
-            self._train_readout(held)
-        self._kept_readout = None
+            self._train_readout(moved, held)
         self.policy.model.eval()
         return totals, loss
 
-    def _hold_readout(self, kl: Tensor) -> None:
-        """Adds what the KL term asks of the output embeddings, before it is summed with others.
+    def _hold_on_readout(self, kl: Tensor) -> Tensor:
+        """What the KL term asks of the output embeddings, taken before it is summed with others.
 
         Without it nothing holds a level's embedding where another token is due: a number that the
         Brier term moves far is then written twice ("0 0 %").
         """
-        if kl.requires_grad:
-            weight = self.policy.model.get_output_embeddings().weight
-            (found,) = torch.autograd.grad(kl, weight, retain_graph=True)
-            kept = self._kept_readout
-            self._kept_readout = found if kept is None else kept + found
+        weight = self.policy.model.get_output_embeddings().weight
+        found: Tensor
+        (found,) = torch.autograd.grad(kl, weight, retain_graph=True)
+        return found
 
-    def _train_readout(self, brier: Sequence[Tensor]) -> None:
+    def _train_readout(self, brier: Sequence[Tensor], held: Sequence[Tensor]) -> None:
         """Gives the output embeddings the gradient of the Brier and KL terms, and of no other.
 
         A number that trains the layers below it at full strength makes outcomes easier to foretell,
         and the surest outcome is failure: success fell while the Brier loss did (docs/log.md).
         """
-        self.policy.model.get_output_embeddings().weight.grad = self._kept_readout
+        self.policy.model.get_output_embeddings().weight.grad = (
+            sum(held[1:], held[0]) if held else None
+        )
         if brier:
             torch.stack(list(brier)).sum().backward()  # type: ignore[no-untyped-call]
 

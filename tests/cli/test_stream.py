@@ -27,7 +27,8 @@ from forethought.jsonl import write_json
 from forethought.rollout.backend import Request, Sampling
 from forethought.training.policy import Policy
 from forethought.training.tiny import ModelShape, build_tiny_llama
-from forethought.types import Episode, EpisodeTurn, RolloutError, StopReason, Task
+from forethought.types import EpisodeTurn, RolloutError, Task
+from tests.stats.stats_builders import episode
 
 PROMPT = "question "
 FIRST = (
@@ -39,21 +40,7 @@ REPLY = " <information> nothing here </information> "
 SECOND = "<imaginary> b guild reed ; 1 open </imaginary> <think> b </think> <answer> x </answer>"
 
 
-EPISODE = Episode(
-    task_id="t",
-    rollout=0,
-    env="search_qa",
-    split="val",
-    question="?",
-    answers=("x",),
-    answer="x",
-    success=1,
-    reward=1.0,
-    judge="exact",
-    stop_reason=StopReason.ANSWER,
-    error=None,
-    turns=(),
-)
+EPISODE = replace(episode("t", 1), answers=("x",), answer="x")
 EOS = 4
 
 

@@ -36,6 +36,15 @@ def trajectories() -> tuple[Trajectory, ...]:
     return tuple(domain().trajectories(200, tokenizer()))
 
 
+def builder_of(**options: bool) -> CorpusBuilder:
+    return CorpusBuilder(
+        text_format=domain().text_format,
+        tokenizer=tokenizer(),
+        writer=domain().writer,
+        **options,
+    )
+
+
 def labelled(q: float = 0.6) -> list[Labelled]:
     label = Label(value=q, source="monte_carlo", s=3, k=5, prior=0.5)
     return [Labelled(trajectory=t, labels=(label,) * len(t.steps)) for t in trajectories()]
@@ -59,9 +68,7 @@ def test_trajectories_are_a_function_of_the_seed() -> None:
 
 def test_every_text_of_an_episode_is_in_the_vocabulary() -> None:
     unknown = tokenizer().unk_token_id
-    builder = CorpusBuilder(
-        text_format=domain().text_format, tokenizer=tokenizer(), writer=domain().writer
-    )
+    builder = builder_of()
     items = labelled()
     for index in range(60):
         for kind in ("true", "recap", "shuffled", "constant"):
@@ -104,9 +111,7 @@ def test_keywords_are_new_come_true_and_stand_in_the_order_of_the_pages() -> Non
 
 
 def test_the_block_of_a_failed_episode_trains_and_its_action_does_not() -> None:
-    builder = CorpusBuilder(
-        text_format=domain().text_format, tokenizer=tokenizer(), writer=domain().writer
-    )
+    builder = builder_of()
     items = labelled()
     lost = next(n for n, item in enumerate(items) if not item.trajectory.success)
     sequence = builder.free(items, lost, random.Random(0), FreeOptions()).sequence
@@ -117,9 +122,7 @@ def test_the_block_of_a_failed_episode_trains_and_its_action_does_not() -> None:
 
 
 def test_in_stage_two_every_token_of_the_response_trains_and_no_other() -> None:
-    builder = CorpusBuilder(
-        text_format=domain().text_format, tokenizer=tokenizer(), writer=domain().writer
-    )
+    builder = builder_of()
     items = labelled()
     won = next(n for n, item in enumerate(items) if item.trajectory.success)
     written = builder.tagged(items, won)
@@ -140,12 +143,7 @@ def test_a_failure_teaches_what_came_of_its_way_and_not_to_take_it(form: str) ->
     letters = set(domain().writer.decisions)
     assert letters == set("abc")
     for asked in (False, True):
-        builder = CorpusBuilder(
-            text_format=domain().text_format,
-            tokenizer=tokenizer(),
-            writer=domain().writer,
-            failed_decisions=asked,
-        )
+        builder = builder_of(failed_decisions=asked)
         for won in (True, False):
             at = next(n for n, item in enumerate(items) if item.trajectory.success is won)
             written = (
@@ -169,12 +167,7 @@ def test_where_failures_are_not_imitated_only_their_blocks_train_in_stage_two() 
     items = labelled()
     lost = next(n for n, item in enumerate(items) if not item.trajectory.success)
     for imitated in (True, False):
-        builder = CorpusBuilder(
-            text_format=domain().text_format,
-            tokenizer=tokenizer(),
-            writer=domain().writer,
-            imitate_failures=imitated,
-        )
+        builder = builder_of(imitate_failures=imitated)
         sequence = builder.tagged(items, lost).sequence
         words = tokenizer().convert_ids_to_tokens(list(sequence.ids))
         trained = {word for word, weight in zip(words, sequence.ce_weight, strict=True) if weight}
