@@ -172,12 +172,17 @@ class RlConfig(Section):
     c_q: float = Field(1.0, ge=0)  # causal
     readout_lr: float = Field(2e-2, gt=0)  # causal: of the output embeddings, from Brier alone
     brier_below: float = Field(0.15, ge=0, le=1)  # share of the Brier gradient for other layers
+    refit_rollouts: int = Field(1000, ge=0)  # causal: of the finished policy, for its levels; 0: no
+    refit_ridge: float = Field(3e-5, ge=0)
     malformed_penalty: float = Field(0.5, ge=0)  # off the reward, a turn that breaks the format
     kl: float = Field(0.12, ge=0)  # weight of the KL to the policy that stage 3 began with
-    w_roadmap: float = Field(1.0, ge=0)  # causal: weight of these tokens in the policy gradient
-    w_keyword: float = Field(1.0, ge=0)
-    w_analysis: float = Field(1.0, ge=0)
-    w_act: float = Field(1.0, ge=0)  # thought and action
+    kl_temperature: float = Field(0.7, gt=0)  # of that policy; below 1 the KL term sharpens
+    kl_decision: float = Field(0.3, ge=0)  # causal: share of the KL at words that choose a way
+    w_decision: float = Field(1.0, ge=0)  # causal: weight of those words in the policy gradient
+    w_roadmap: float = Field(0.0, ge=0)  # of the other words of a roadmap
+    w_keyword: float = Field(0.0, ge=0)
+    w_analysis: float = Field(0.0, ge=0)
+    w_act: float = Field(0.25, ge=0)  # thought and action
     w_other: float = Field(1.0, ge=0)  # what stands outside all elements
     reference_tokens: int = Field(64, ge=1)  # L_ref
     clip_low: float = Field(0.2, ge=0, lt=1)
@@ -186,7 +191,7 @@ class RlConfig(Section):
     clip_grad_norm: float = Field(1.0, ge=0)  # 0: off
     bf16: bool = False
     optim: OptimSection = OptimSection(
-        lr=1e-3, adamw_lr=2e-3, warmup_fraction=0.1, final_fraction=0.0
+        lr=2e-3, adamw_lr=2e-3, warmup_fraction=0.1, final_fraction=0.0
     )
     checkpoint_every: int = Field(5, ge=1)
     max_failed_share: float = Field(0.05, ge=0, le=1)
@@ -209,6 +214,7 @@ class RolloutConfig(Section):
     max_context_tokens: int = Field(400, ge=32)
     max_batch: int = Field(256, ge=1)
     bf16: bool = False  # sample with a bfloat16 copy of the weights
+    old_blocks: bool = True  # whether later turns see the blocks of earlier ones
     top_k_documents: int = Field(2, ge=1)
 
 

@@ -42,6 +42,10 @@ class Span(StrEnum):
     OTHER = "other"  # sampled text outside every element
 
 
+BLOCK_SPANS = frozenset({Span.IMAGINARY, Span.KEYWORD, Span.ANALYSIS, Span.CONFIDENCE})
+"""The foresight block."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """One problem. `columns` are further fields of its row; they reach `env.reset(**row)`."""
@@ -112,6 +116,12 @@ class Turn:
     observation_ids: tuple[int, ...]  # the wrapped observation as it was appended to the sequence
     tool_error: bool = False  # the call failed for the policy's reasons
     level_probs: tuple[float, ...] | None = None  # [21] P(level | context); None = unscored
+    kept_ids: tuple[int, ...] | None = None  # what later turns see of `ids`; None = all of them
+
+    @property
+    def past_ids(self) -> tuple[int, ...]:
+        """What stands in the context of later turns: of what was sampled, and the reply."""
+        return (self.ids if self.kept_ids is None else self.kept_ids) + self.observation_ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +136,7 @@ class RolloutError:
 class Rollout:
     """One attempt at one task, from start to end, with the ids that were really sampled.
 
-    The whole sequence is `prompt_ids + sum(turn.ids + turn.observation_ids)`.
+    A turn is sampled behind `prompt_ids` and the `past_ids` of the turns before it.
     """
 
     task: Task
@@ -237,9 +247,11 @@ class TrainingSequence:
     """
 
     ids: tuple[int, ...]  # [L]
+    starts: tuple[int, ...] = (0,)  # where a document begins: nothing before it is seen behind it
     ce_weight: tuple[float, ...] = ()  # [L] or () = all zero
-    pg_weight: tuple[float, ...] = ()  # [L] or () = all zero; below 0: the token has no advantage,
-    # and its KL term trains the output embeddings alone
+    pg_weight: tuple[float, ...] = ()  # [L] or () = all zero
+    kl_weight: tuple[float, ...] = ()  # [L] or () = all zero: of the KL term, where there is one;
+    # below 0: that term trains the output embeddings alone, with the absolute weight
     advantage: tuple[float, ...] = ()  # [L] or () = all zero
     sampling_logprobs: tuple[float, ...] = ()  # [L] 0.0 where not sampled; () when pg_weight is ()
     brier: tuple[BrierSlot, ...] = ()

@@ -12,13 +12,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from forethought.types import BrierSlot, Rollout, Span, TrainingSequence, Turn, TurnCredit
-
-BLOCK_SPANS = frozenset({Span.IMAGINARY, Span.KEYWORD, Span.ANALYSIS, Span.CONFIDENCE})
-"""The foresight block."""
+from forethought.types import (
+    BLOCK_SPANS,
+    BrierSlot,
+    Rollout,
+    Span,
+    TrainingSequence,
+    Turn,
+    TurnCredit,
+)
 
 HELD = -1.0
-"""`pg_weight` of a token that only holds the output embeddings, through the KL term."""
+"""`kl_weight` of a token whose KL term trains the output embeddings alone."""
 
 ACT_SPANS = frozenset({Span.THINK, Span.ACTION})
 """What is done about it."""
@@ -51,6 +56,9 @@ class ReinforceConfig:
     w_confidence: float = 1.0  # of confidence tokens, where they have a score function
     w_act: float = 1.0  # of think and action tokens
     w_other: float = 1.0  # of tokens outside all elements
+    decision_ids: frozenset[int] = frozenset()  # tokens of a roadmap that choose a way
+    w_decision: float = 1.0  # weight of these
+    kl_decision: float = 1.0  # weight of these in the KL term; all others have 1
 
     @property
     def causal(self) -> bool:
@@ -79,8 +87,9 @@ def supervised(rollout: Rollout, rule: SupervisedRule) -> TrainingSequence:
         ids        P P P B B A O O B A
         ce_weight  0 0 0 1 1 1 0 0 1 1
     """
-    weight = [0.0] * len(_ids(rollout))
-    for number, (turn, section) in enumerate(zip(rollout.turns, _sections(rollout), strict=True)):
+    layout = _layout(rollout, replies=rule.observation_weight > 0)
+    weight = [0.0] * len(layout.ids)
+    for number, (turn, section) in enumerate(zip(rollout.turns, layout.sections, strict=True)):
         if rule.turns is not None and number not in rule.turns:
             continue
         weight[section.start : section.end] = _ce_weights(turn, rule, number)
@@ -88,7 +97,10 @@ def supervised(rollout: Rollout, rule: SupervisedRule) -> TrainingSequence:
             section.stop - section.end
         )
     return TrainingSequence(
-        ids=_ids(rollout), ce_weight=_without_first(weight), source=_source(rollout)
+        ids=layout.ids,
+        starts=layout.starts,
+        ce_weight=layout.without_first(weight),
+        source=_source(rollout),
     )
 
 
@@ -122,21 +134,23 @@ def reinforced(
         credits: one a turn; a turn with all None (left out by the profile) gets weight 0.
         config: the profile, the outcome and the weights of the spans.
     """
-    ids = _ids(rollout)
-    weight, advantage, logprobs = [0.0] * len(ids), [0.0] * len(ids), [0.0] * len(ids)
+    layout = _layout(rollout)
+    weight, advantage, logprobs, hold = ([0.0] * len(layout.ids) for _ in range(4))
     slots: list[BrierSlot] = []
-    for turn, credit, section in zip(rollout.turns, credits, _sections(rollout), strict=True):
+    for turn, credit, section in zip(rollout.turns, credits, layout.sections, strict=True):
         where = slice(section.start, section.end)
         logprobs[where] = turn.logprobs
         if credit.act is None:
             continue
-        advantage[where], weight[where] = _token_credit(turn, credit, config)
+        advantage[where], weight[where], hold[where] = _token_credit(turn, credit, config)
         offset = _level_offset(turn, config)
         if offset is not None:
             slots.append(BrierSlot(position=section.start + offset, target=config.outcome))
     return TrainingSequence(
-        ids=ids,
-        pg_weight=_without_first(weight),
+        ids=layout.ids,
+        starts=layout.starts,
+        pg_weight=layout.without_first(weight),
+        kl_weight=layout.without_first(hold),
         advantage=tuple(advantage),
         sampling_logprobs=tuple(logprobs),
         brier=tuple(slots),
@@ -146,8 +160,8 @@ def reinforced(
 
 def _token_credit(
     turn: Turn, credit: TurnCredit, config: ReinforceConfig
-) -> tuple[list[float], list[float]]:
-    """Advantage and weight of each sampled token of a turn whose `act` credit exists."""
+) -> tuple[list[float], list[float], list[float]]:
+    """Advantage, weight and KL weight of each sampled token of a turn with an `act` credit."""
     assert credit.act is not None
     stated = [n for n, span in enumerate(turn.token_spans) if span is Span.CONFIDENCE]
     last_stated = stated[-1] if stated else -1
@@ -155,9 +169,13 @@ def _token_credit(
     before = credit.act if credit.analysis is None else credit.analysis
     advantages: list[float] = []
     weights: list[float] = []
+    held: list[float] = []
     for number, span in enumerate(turn.token_spans):
         value: float | None
-        if span is Span.IMAGINARY:
+        hold = 1.0
+        if span is Span.IMAGINARY and turn.ids[number] in config.decision_ids:
+            value, weight, hold = credit.plan, config.w_decision, config.kl_decision
+        elif span is Span.IMAGINARY:
             value, weight = credit.plan, config.w_roadmap
         elif span is Span.KEYWORD:
             value, weight = credit.plan, config.w_keyword
@@ -166,7 +184,7 @@ def _token_credit(
         elif span is Span.CONFIDENCE and config.exact_brier:
             # The number has its own loss. What stands around it earns nothing and is held: left
             # out of the KL term too, nothing would keep it from becoming a second number.
-            value, weight = 0.0, 0.0 if number == number_at else HELD
+            value, weight, hold = 0.0, 0.0, 0.0 if number == number_at else HELD
         elif span is Span.CONFIDENCE:
             value, weight = _confidence_credit(credit, config), config.w_confidence
         else:
@@ -178,7 +196,8 @@ def _token_credit(
             value, weight = 0.0, 0.0
         advantages.append(credit.act if value is None else value)
         weights.append(weight)
-    return advantages, weights
+        held.append(hold)
+    return advantages, weights, held
 
 
 def _confidence_credit(credit: TurnCredit, config: ReinforceConfig) -> float | None:
@@ -218,12 +237,46 @@ def as_rows(sequence: TrainingSequence, rollout: Rollout) -> list[TrainingSequen
         sequence: what `supervised` or `reinforced` made of `rollout`.
         rollout: gives the borders of the turns.
     """
+    assert sequence.starts == (0,), "one document is cut into rows; several are rows already"
     rows: list[TrainingSequence] = []
-    for number, section in enumerate(_sections(rollout)):
+    for number, section in enumerate(_layout(rollout).sections):
         row = _cut(sequence, section.start, section.stop)
-        if any(row.ce_weight) or any(row.pg_weight) or row.brier:
+        if any(row.ce_weight) or any(row.pg_weight) or any(row.kl_weight) or row.brier:
             rows.append(replace(row, source=f"{sequence.source}#{number}"))
     return rows
+
+
+def in_order(sequence: TrainingSequence, rollout: Rollout) -> TrainingSequence:
+    """What `reinforced` made of `rollout` as one document in the order in which it happened.
+
+    For looking at: where turns forget, no turn was sampled behind all that stands before it here.
+    """
+    if sequence.starts == (0,):
+        return sequence
+    remembering = [replace(turn, kept_ids=None) for turn in rollout.turns]
+    whole = _layout(replace(rollout, turns=tuple(remembering)))
+    streams = {
+        name: [0.0] * len(whole.ids)
+        for name in ("pg_weight", "kl_weight", "advantage", "sampling_logprobs")
+    }
+    slots: list[BrierSlot] = []
+    for here, there in zip(_layout(rollout).sections, whole.sections, strict=True):
+        for name, stream in streams.items():
+            stream[there.start : there.end] = getattr(sequence, name)[here.start : here.end]
+        slots += [
+            replace(slot, position=slot.position - here.start + there.start)
+            for slot in sequence.brier
+            if here.start <= slot.position < here.end
+        ]
+    return TrainingSequence(
+        ids=whole.ids,
+        pg_weight=tuple(streams["pg_weight"]),
+        kl_weight=tuple(streams["kl_weight"]),
+        advantage=tuple(streams["advantage"]),
+        sampling_logprobs=tuple(streams["sampling_logprobs"]),
+        brier=tuple(slots),
+        source=sequence.source,
+    )
 
 
 def _cut(sequence: TrainingSequence, start: int, stop: int) -> TrainingSequence:
@@ -232,7 +285,10 @@ def _cut(sequence: TrainingSequence, start: int, stop: int) -> TrainingSequence:
     used = [
         i
         for i in inside
-        if any(weights and weights[i] for weights in (sequence.ce_weight, sequence.pg_weight))
+        if any(
+            weights and weights[i]
+            for weights in (sequence.ce_weight, sequence.pg_weight, sequence.kl_weight)
+        )
     ]
     slots = tuple(slot for slot in sequence.brier if slot.position in inside)
     end = max([start, *used, *(slot.position for slot in slots)]) + 1
@@ -244,6 +300,7 @@ def _cut(sequence: TrainingSequence, start: int, stop: int) -> TrainingSequence:
         ids=sequence.ids[:end],
         ce_weight=part(sequence.ce_weight),
         pg_weight=part(sequence.pg_weight),
+        kl_weight=part(sequence.kl_weight),
         advantage=part(sequence.advantage),
         sampling_logprobs=part(sequence.sampling_logprobs),
         brier=slots,
@@ -251,27 +308,45 @@ def _cut(sequence: TrainingSequence, start: int, stop: int) -> TrainingSequence:
     )
 
 
-def _ids(rollout: Rollout) -> tuple[int, ...]:
-    ids = list(rollout.prompt_ids)
-    for turn in rollout.turns:
-        ids += turn.ids
-        ids += turn.observation_ids
-    return tuple(ids)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layout:
+    """The tokens of a rollout as they train: each turn once, behind what it was sampled behind."""
+
+    ids: tuple[int, ...]
+    starts: tuple[int, ...]  # of the documents
+    sections: tuple[_Section, ...]  # [T]
+
+    def without_first(self, weights: list[float]) -> tuple[float, ...]:
+        """Nothing predicts the first token of a document, so it has no weight."""
+        for start in self.starts:
+            if start < len(weights):
+                weights[start] = 0.0
+        return tuple(weights)
 
 
-def _sections(rollout: Rollout) -> list[_Section]:
+def _layout(rollout: Rollout, *, replies: bool = True) -> _Layout:
+    """One document as long as every turn is kept whole; else a turn begins one with its own past.
+
+    `replies`: whether a document ends with the reply to its last turn where another one follows.
+    """
+    past = list(rollout.prompt_ids)
+    ids, begin = list(past), 0  # of the document in progress
+    starts = [0]
     sections: list[_Section] = []
-    position = len(rollout.prompt_ids)
-    for turn in rollout.turns:
-        end = position + len(turn.ids)
-        sections.append(_Section(start=position, end=end, stop=end + len(turn.observation_ids)))
-        position = sections[-1].stop
-    return sections
-
-
-def _without_first(weight: list[float]) -> tuple[float, ...]:
-    """Nothing predicts index 0 (a rollout without a prompt), so it has no weight."""
-    return (0.0, *weight[1:]) if weight else ()
+    for number, turn in enumerate(rollout.turns):
+        if ids[begin:] != past:
+            begin = len(ids)
+            starts.append(begin)
+            ids += past
+        start = len(ids)
+        ids += turn.ids
+        end = len(ids)
+        past += turn.past_ids
+        last = number + 1 == len(rollout.turns)
+        if replies or last or turn.kept_ids is None:
+            ids += turn.observation_ids
+        sections.append(_Section(start=start, end=end, stop=len(ids)))
+    return _Layout(ids=tuple(ids), starts=tuple(starts), sections=tuple(sections))
 
 
 def _source(rollout: Rollout) -> str:

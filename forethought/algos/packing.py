@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ class PackedBatch:
     position: npt.NDArray[np.int64]  # [B, L] index in the document; 0 on padding
     ce_weight: npt.NDArray[np.float32]  # [B, L]
     pg_weight: npt.NDArray[np.float32]  # [B, L]
+    kl_weight: npt.NDArray[np.float32]  # [B, L]
     advantage: npt.NDArray[np.float32]  # [B, L]
     sampling_logprobs: npt.NDArray[np.float32]  # [B, L]
     brier_row: npt.NDArray[np.int64]  # [S]
@@ -109,8 +111,9 @@ def _check(sequence: TrainingSequence, config: PackConfig) -> None:
             expected=f"at most {bound} (the bound of a row and of a micro-batch)",
             next_step="raise micro_batch_tokens or lower rollout.max_context_tokens",
         )
-    first = (*sequence.ce_weight[:1], *sequence.pg_weight[:1])
-    if any(first) or any(slot.position < 1 for slot in sequence.brier):
+    streams = (sequence.ce_weight, sequence.pg_weight, sequence.kl_weight)
+    first = [w for weights in streams for start in sequence.starts for w in weights[start:][:1]]
+    if any(first) or any(slot.position in sequence.starts for slot in sequence.brier):
         raise InputError(
             f"sequence {sequence.source or '?'}",
             got="a weight on its first token",
@@ -128,17 +131,19 @@ def _build(
     position = np.zeros(shape, dtype=np.int64)
     streams = {
         name: np.zeros(shape, dtype=np.float32)
-        for name in ("ce_weight", "pg_weight", "advantage", "sampling_logprobs")
+        for name in ("ce_weight", "pg_weight", "kl_weight", "advantage", "sampling_logprobs")
     }
     slots: list[tuple[int, int, float]] = []
     for r, members in enumerate(rows):
-        start = 0
-        for number, index in enumerate(members):
+        start = number = 0
+        for index in members:
             sequence = sequences[index]
             where = slice(start, start + len(sequence.ids))
             ids[r, where] = sequence.ids
-            document[r, where] = number
-            position[r, where] = np.arange(len(sequence.ids))
+            for begin, end in pairwise((*sequence.starts, len(sequence.ids))):
+                document[r, start + begin : start + end] = number
+                position[r, start + begin : start + end] = np.arange(end - begin)
+                number += 1
             for name, stream in streams.items():
                 stream[r, where] = getattr(sequence, name) or 0.0
             slots += [(r, start + slot.position, slot.target) for slot in sequence.brier]
@@ -149,6 +154,7 @@ def _build(
         position=position,
         ce_weight=streams["ce_weight"],
         pg_weight=streams["pg_weight"],
+        kl_weight=streams["kl_weight"],
         advantage=streams["advantage"],
         sampling_logprobs=streams["sampling_logprobs"],
         brier_row=_column(slots, 0, np.int64),

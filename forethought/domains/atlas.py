@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from forethought.config import RunConfig
@@ -74,6 +74,7 @@ class AtlasDomain:
             law=law(config.law_seed, identical=config.data.identical_cells),
             seed=config.seed,
             top_k=bounds.top_k_documents,
+            text_format=replace(atlas_format(), old_blocks=bounds.old_blocks),
             engine=EngineConfig(
                 max_turns=bounds.max_turns, max_context_tokens=bounds.max_context_tokens
             ),

@@ -26,7 +26,9 @@ def drills(tokens: int, tokenizer: Any, seed: int) -> Iterator[TrainingSequence]
         yield sequence
 
 
-def _sequence(parts: Sequence[tuple[str, bool]], tokenizer: Any, source: str) -> TrainingSequence:
+def drill_sequence(
+    parts: Sequence[tuple[str, bool]], tokenizer: Any, source: str
+) -> TrainingSequence:
     """Text parts and whether their tokens train, as one sequence behind the first token."""
     ids: list[int] = [tokenizer.bos_token_id]
     weights: list[float] = [0.0]
@@ -40,7 +42,7 @@ def _sequence(parts: Sequence[tuple[str, bool]], tokenizer: Any, source: str) ->
 def _repeat(rng: random.Random, tokenizer: Any) -> TrainingSequence:
     words = [rng.choice((*NAMES, *SIGNS)) for _ in range(rng.randint(8, 24))]
     text = " ".join(words)
-    return _sequence([(f"{text} ;", False), (text, True)], tokenizer, "drill/repeat")
+    return drill_sequence([(f"{text} ;", False), (text, True)], tokenizer, "drill/repeat")
 
 
 def _look_up(rng: random.Random, tokenizer: Any) -> TrainingSequence:
@@ -55,7 +57,7 @@ def _look_up(rng: random.Random, tokenizer: Any) -> TrainingSequence:
     parts = [(f"<information> {pages} </information>", False)]
     for fact in rng.sample(facts, min(len(facts), 4)):
         parts += [(f"{fact[0]} {fact[3]} :", False), (f"{fact[4]} {fact[5]} ;", True)]
-    return _sequence(parts, tokenizer, "drill/look-up")
+    return drill_sequence(parts, tokenizer, "drill/look-up")
 
 
 def _route(rng: random.Random, tokenizer: Any) -> TrainingSequence:
@@ -68,7 +70,7 @@ def _route(rng: random.Random, tokenizer: Any) -> TrainingSequence:
     parts = [(f"{rng.choice(NAMES)} of {rng.choice(REGIONS)} : {listed} ;", False)]
     for letter in rng.choices(ROUTE_LETTERS, k=4):
         parts += [(f"{letter} :", False), (f"{' '.join(routes[letter])} ;", True)]
-    return _sequence(parts, tokenizer, "drill/route")
+    return drill_sequence(parts, tokenizer, "drill/route")
 
 
 def pages(texts: Iterator[str], tokens: int, tokenizer: Any) -> Iterator[TrainingSequence]:
@@ -76,6 +78,6 @@ def pages(texts: Iterator[str], tokens: int, tokenizer: Any) -> Iterator[Trainin
     made = 0
     while made < tokens:
         text = " ; ".join(next(texts) for _ in range(8))
-        sequence = _sequence([(text, True)], tokenizer, "pages")
+        sequence = drill_sequence([(text, True)], tokenizer, "pages")
         made += len(sequence.ids)
         yield sequence

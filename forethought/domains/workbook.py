@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from forethought.config import RunConfig
@@ -18,6 +17,7 @@ from forethought.domains.scripted import (
     tiny_policy,
     wander,
 )
+from forethought.domains.workbook_base import drills
 from forethought.envs.maths import Workbook
 from forethought.hindsight.trajectory import Trajectory
 from forethought.hindsight.workbook_writer import WorkbookWriter
@@ -46,6 +46,11 @@ def workbook_tokenizer() -> Any:
     return build_word_tokenizer(words, pieces=PIECES)
 
 
+def workbook_format() -> TextFormat:
+    """The text of workbook: bare questions, a word-level vocabulary."""
+    return TextFormat(name="workbook", style="maths", spaced=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class WorkbookDomain:
     """One law, all its worlds."""
@@ -55,9 +60,7 @@ class WorkbookDomain:
     engine: EngineConfig
     env_name: str = "workbook"
     imitate_failures: bool = True  # the wanderer tries all routes alike
-    text_format: TextFormat = field(
-        default_factory=lambda: TextFormat(name="workbook", style="maths", spaced=True)
-    )
+    text_format: TextFormat = field(default_factory=workbook_format)
 
     @classmethod
     def from_config(cls, config: RunConfig) -> WorkbookDomain:
@@ -66,6 +69,7 @@ class WorkbookDomain:
         return cls(
             law=law(config.law_seed),
             seed=config.seed,
+            text_format=replace(workbook_format(), old_blocks=bounds.old_blocks),
             engine=EngineConfig(
                 max_turns=bounds.max_turns, max_context_tokens=bounds.max_context_tokens
             ),
@@ -138,18 +142,3 @@ def base_model(config: RunConfig, domain: WorkbookDomain) -> tuple[Policy, list[
     episodes = base_episodes(domain, wandered, section.episode_tokens, tokenizer)
     corpus = list(drills(section.drill_tokens, tokenizer, config.seed))
     return tiny_policy(config, tokenizer), corpus + mixed(episodes, config.seed)
-
-
-def drills(tokens: int, tokenizer: Any, seed: int) -> Iterator[TrainingSequence]:
-    """Lists of random numbers that are repeated, until `tokens` tokens were made."""
-    rng = random.Random(f"drill/{seed}")
-    made = 0
-    while made < tokens:
-        digits = [rng.randint(1, 6) for _ in range(rng.randint(2, 6))]
-        text = " ; ".join(str(rng.randrange(10 ** (d - 1), 10**d)) for d in digits)
-        head = tokenizer(f"{text} :", add_special_tokens=False)["input_ids"]
-        tail = tokenizer(f"{text}", add_special_tokens=False)["input_ids"]
-        ids = (tokenizer.bos_token_id, *head, *tail)
-        weights = (0.0,) * (1 + len(head)) + (1.0,) * len(tail)
-        made += len(ids)
-        yield TrainingSequence(ids=ids, ce_weight=weights, source="drill/repeat")

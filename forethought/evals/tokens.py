@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,12 @@ def _rows(
 ) -> Iterator[JsonRow]:
     credits = credit_episodes(episodes, credit_config(config.rl))
     outcome = float(episodes[index].success or 0)
-    rule = reinforce_config(config.rl, outcome=outcome, level_ids=policy.level_ids())
+    rule = reinforce_config(
+        config.rl,
+        outcome=outcome,
+        level_ids=policy.level_ids(),
+        decision_ids=policy.word_ids(make_domain(config).writer.decisions),
+    )
     yield from layout_rows(rollout, reinforced(rollout, credits[index], rule), policy.tokenizer)
 
 
@@ -149,10 +155,11 @@ def layout_rows(rollout: Rollout, earned: TrainingSequence, tokenizer: Any) -> I
 
     Args:
         rollout: with the ids that were sampled.
-        earned: what stage 3 made of it.
+        earned: what stage 3 made of it, as one document (`algos.batching.in_order`).
         tokenizer: decodes each id by itself.
     """
-    taught = supervised(rollout, SupervisedRule())
+    remembering = [replace(turn, kept_ids=None) for turn in rollout.turns]
+    taught = supervised(replace(rollout, turns=tuple(remembering)), SupervisedRule())
     for number, (span, turn, sampled) in enumerate(_layout(rollout)):
         yield {
             "index": number,
@@ -162,7 +169,7 @@ def layout_rows(rollout: Rollout, earned: TrainingSequence, tokenizer: Any) -> I
             "turn": turn,
             "sampled": sampled,
             "ce_weight": taught.ce_weight[number],
-            "pg_weight": max(earned.pg_weight[number], 0.0),
+            "pg_weight": earned.pg_weight[number],
             "advantage": earned.advantage[number],
             "sampling_logprob": earned.sampling_logprobs[number] if sampled else None,
         }

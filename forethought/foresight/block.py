@@ -313,5 +313,5 @@ def _maths_text(block: Foresight | None, think: str, action: Action, spaced: boo
     if action.kind == "answer":
         tail = f"Answer: {action.text}"
     else:
-        tail = f"<tool_call>{joint}{tool_call_text(action)}{joint}</tool_call>"
+        tail = f"<tool_call>{joint}{tool_call_text(action, spaced=spaced)}{joint}</tool_call>"
     return f"<think>{joint}{head}{think}{joint}</think>{joint}{tail}"

@@ -77,7 +77,7 @@ def read_tool_call(text: str) -> Action | None:
     """The call in a `<tool_call>`: strict JSON with a name and one text argument, else None.
 
     `{"name": "python", "arguments": {"code": "..."}}`. Other tools may call their argument what
-    they like.
+    they like; white space around it is dropped.
     """
     try:
         call: Any = json.loads(text, object_pairs_hook=_no_repeats, parse_constant=_refuse)
@@ -92,7 +92,9 @@ def read_tool_call(text: str) -> Action | None:
     if len(arguments) != 1 or (name == "python" and "code" not in arguments):
         return None
     value = next(iter(arguments.values()))
-    return Action(kind=name, text=value) if isinstance(value, str) and value.strip() else None
+    if not isinstance(value, str) or not value.strip():
+        return None
+    return Action(kind=name, text=value if name == "python" else value.strip())
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -105,10 +107,15 @@ def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
 
 
-def tool_call_text(action: Action) -> str:
-    """The JSON of a call. In code that holds a tag, `<` is escaped: it must not end the element."""
+def tool_call_text(action: Action, *, spaced: bool = False) -> str:
+    """The JSON of a call. In code that holds a tag, `<` is escaped: it must not end the element.
+
+    `spaced` puts blanks inside the quotation marks of an input, so that they are words of their
+    own.
+    """
     key = "code" if action.kind == "python" else "input"
-    text = json.dumps({"name": action.kind, "arguments": {key: action.text}}, ensure_ascii=False)
+    said = f" {action.text.strip()} " if spaced and key == "input" else action.text
+    text = json.dumps({"name": action.kind, "arguments": {key: said}}, ensure_ascii=False)
     tags = ("think", *ACTION_NAMES, *REPLY_NAMES)
     return text.replace("<", "\\u003c") if has_reserved(text, tags) else text
 

@@ -62,7 +62,7 @@ class WorkbookWriter:
 
     def can_tell(self, steps: Sequence[Step]) -> bool:
         """See `Writer.can_tell`: every call serves a route."""
-        return all(step.action.kind in _TOOLS and step.think in ROUTES for step in _calls(steps))
+        return all(step.action.kind in _TOOLS and _route(step) in ROUTES for step in _calls(steps))
 
 
 def _calls(steps: Sequence[Step]) -> list[Step]:
@@ -70,7 +70,11 @@ def _calls(steps: Sequence[Step]) -> list[Step]:
 
 
 def _told(step: Step) -> str:
-    return f"{step.think} {step.action.kind} {_properties(step)[0]}"
+    return f"{_route(step)} {step.action.kind} {_properties(step)[0]}"
+
+
+def _route(step: Step) -> str:
+    return step.think.partition(" ")[0]
 
 
 def _properties(step: Step) -> tuple[str, ...]:
@@ -83,9 +87,9 @@ def _open(facts: QuestionFacts, calls: Sequence[Step], step: int) -> int:
     """Calls that the route of this turn still needs; 0 where nothing is left to do."""
     if step >= len(calls):
         return 0
-    route, done = calls[step].think, 0
+    route, done = _route(calls[step]), 0
     for past in reversed(calls[:step]):
-        if past.think != route or past.observation.strip() in FAILURES:
+        if _route(past) != route or past.observation.strip() in FAILURES:
             break
         done += 1
     return need(facts, route) - done if route in routes_of(facts) else 0

@@ -205,7 +205,7 @@ class _Runner:
             ids=(*live.ids, *live.prefix),
             session=live.session,
             parent=live.start.parent,
-            noise=live.start.noise,
+            noise=(*live.start.noise, len(live.turns)),
             sampling=replace(self._sampling, max_tokens=self._room(live)),
         )
 

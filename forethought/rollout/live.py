@@ -36,7 +36,6 @@ class Live:
     start: Start
     session: str
     prompt: tuple[int, ...] = ()
-    ids: list[int] = field(default_factory=list)  # the whole sequence
     turns: list[Turn] = field(default_factory=list)
     prefix: tuple[int, ...] = ()  # still to be forced
     call: Action | None = None  # a tool call that waits
@@ -46,19 +45,20 @@ class Live:
     wall_s: float = 0.0
     _tools: dict[str, Callable[[str], Any]] | None = None
 
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """What the next turn is sampled behind."""
+        return self.prompt + tuple(i for turn in self.turns for i in turn.past_ids)
+
     def begin(self, prompt: tuple[int, ...]) -> None:
         """Lays down the prompt and the replayed turns."""
         self.prompt = prompt
-        self.ids = list(prompt)
-        for turn in self.start.turns:
-            self.ids += [*turn.ids, *turn.observation_ids]
         self.turns = list(self.start.turns)
         self.prefix = self.start.prefix_ids
 
     def append(self, turn: Turn) -> None:
         """Adds a sampled turn (its forced beginning included)."""
         self.turns.append(turn)
-        self.ids += turn.ids
         self.prefix = ()
 
     def observe(self, text: str, ids: tuple[int, ...], failed: bool) -> None:
@@ -66,7 +66,6 @@ class Live:
         self.turns[-1] = replace(
             self.turns[-1], observation=text, observation_ids=ids, tool_error=failed
         )
-        self.ids += ids
 
     def tools(self) -> dict[str, Callable[[str], Any]]:
         """The environment's tools by name."""

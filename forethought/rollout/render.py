@@ -14,7 +14,7 @@ from forethought.errors import InputError
 from forethought.foresight.block import parse
 from forethought.rollout.instructions import instruction
 from forethought.rollout.spans import decode, token_spans
-from forethought.types import ParsedTurn, Task, Turn
+from forethought.types import BLOCK_SPANS, ParsedTurn, Span, Task, Turn
 
 MODES = ("foresight", "plain", "free")
 """foresight: a tagged block before every action; plain: none; free: a block in free words."""
@@ -37,6 +37,7 @@ class TextFormat:
     prompt_style: Literal["bare", "instruct", "chat"] = "bare"
     mode_flags: bool = True  # a bare prompt ends with "; foresight" or "; plain"
     void_text: str = ""  # reply to a turn without an action; "" = a standard message
+    old_blocks: bool = True  # whether later turns see the blocks of earlier ones
 
     def prompt_text(self, task: Task, mode: str, opening: str = "") -> str:
         """The prompt of a task; `opening` is what the environment says at its reset.
@@ -151,15 +152,31 @@ class TextFormat:
         shown = ids[:-1] if ids and ids[-1] == eos else ids
         text = decode(tokenizer, shown)
         parsed = self.parse(text, mode)
+        spans = token_spans(tokenizer, ids, text, parsed.spans)
         return Turn(
             ids=ids,
             logprobs=tuple(logprobs),
             text=text,
             parsed=parsed,
-            token_spans=token_spans(tokenizer, ids, text, parsed.spans),
+            token_spans=spans,
             observation="",
             observation_ids=(),
+            kept_ids=None if self.old_blocks else without_block(ids, spans),
         )
+
+
+def without_block(ids: Sequence[int], spans: Sequence[Span]) -> tuple[int, ...] | None:
+    """What is left of a turn without its block, and without free text before its thought.
+
+    None: nothing is left out.
+    """
+    thought = next((n for n, span in enumerate(spans) if span is Span.THINK), 0)
+    kept = tuple(
+        token
+        for n, (token, span) in enumerate(zip(ids, spans, strict=True))
+        if span not in BLOCK_SPANS and (n >= thought or span is not Span.OTHER)
+    )
+    return None if len(kept) == len(ids) else kept
 
 
 def encode(tokenizer: Any, text: str) -> tuple[int, ...]:

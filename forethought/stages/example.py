@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from forethought.algos.batching import in_order
 from forethought.evals.tokens import layout_rows
 from forethought.jsonl import write_json
 from forethought.types import Episode, JsonRow, Rollout, TrainingSequence
@@ -49,7 +50,8 @@ def keep_example(
             return
 
 
-def _row(rollout: Rollout, episode: Episode, sequence: TrainingSequence, tokenizer: Any) -> JsonRow:
+def _row(rollout: Rollout, episode: Episode, earned: TrainingSequence, tokenizer: Any) -> JsonRow:
+    sequence = in_order(earned, rollout)
     slots = {slot.position for slot in sequence.brier}
     tokens = [
         {**{key: row[key] for key in KEPT}, "number": row["index"] in slots}

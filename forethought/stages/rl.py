@@ -9,7 +9,7 @@ on to the same numbers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from forethought.algos.batching import reinforced
 from forethought.algos.credit import credit_episodes
@@ -28,10 +28,13 @@ from forethought.training import checkpoint
 from forethought.training.credit import credit_config, reinforce_config
 from forethought.training.optim import OptimConfig
 from forethought.training.policy import Policy
+from forethought.training.refit import refit_levels
 from forethought.training.trainer import Denominators, Trainer, TrainerConfig
 from forethought.types import Episode, Rollout, Task, TrainingSequence, TurnCredit
 
 TASK_OFFSET = 50_000  # where the tasks of stage 3 begin, behind those of stage 0
+HELD_SHARE = 8  # one in so many rollouts of the refit shows it what the other tokens are
+NOTHING = TurnCredit(plan=0.0, confidence=0.0, act=0.0, analysis=0.0)
 
 
 def run(context: Context, policy: Policy) -> Policy:
@@ -69,8 +72,33 @@ def run(context: Context, policy: Policy) -> Policy:
                 state = {"step": update + 1, "seed": context.config.seed, **guard}
                 state["fit"] = None if fit is None else asdict(fit)
                 checkpoint.save(folder / "checkpoints", policy, trainer.optimiser, state)
+    if config.brier_below is not None and section.refit_rollouts:
+        _refit(context, policy, log)
     policy.save(folder / "model")
     return policy
+
+
+def _refit(context: Context, policy: Policy, log: MetricsLog) -> None:
+    """Fits the numbers of the finished policy to fresh rollouts of it, one a task."""
+    section = context.config.rl
+    tasks = context.domain.tasks(
+        "train", section.refit_rollouts, offset=TASK_OFFSET + section.updates * section.prompts
+    )
+    rollouts = _sample(context, policy, tasks, members=1, key=(4,))
+    reward = reward_config(section)
+    sequences: list[TrainingSequence] = []
+    for number, rollout in enumerate(rollouts):
+        episode = to_episode(rollout, reward, context.domain.env_name)
+        if episode.error is not None:
+            continue
+        sequence = _sequence(context, policy, rollout, [NOTHING] * len(rollout.turns), episode)
+        others = sequence.kl_weight if number % HELD_SHARE == 0 else ()
+        sequences.append(replace(sequence, pg_weight=(), kl_weight=others))
+    if not any(sequence.brier for sequence in sequences):
+        say(f"{context.eval_name('rl')}: no rollout states a number that could be fitted")
+        return
+    found = refit_levels(policy, sequences, ridge=section.refit_ridge)
+    log.append(section.updates + 1, **{f"refit_{name}": value for name, value in found.items()})
 
 
 def _resume(
@@ -104,6 +132,7 @@ def _trainer_config(section: RlConfig, *, one_token_levels: bool) -> TrainerConf
         clip_low=section.clip_low,
         clip_high=section.clip_high,
         kl_coefficient=section.kl,
+        kl_temperature=section.kl_temperature,
         brier_coefficient=section.c_q if exact else 0.0,
         brier_below=section.brier_below if exact else None,
     )
@@ -113,20 +142,27 @@ def sample_groups(
     context: Context, policy: Policy, tasks: Sequence[Task], update: int
 ) -> list[Rollout]:
     """`rl.group_size` rollouts of each task at the training temperature, group by group."""
-    section = context.config.rl
+    members = context.config.rl.group_size
+    return _sample(context, policy, tasks, members=members, key=(3, update))
+
+
+def _sample(
+    context: Context, policy: Policy, tasks: Sequence[Task], *, members: int, key: tuple[int, ...]
+) -> list[Rollout]:
+    """`members` rollouts of each task; `key` sets the noise apart from that of other samples."""
     starts = [
         Start(
             task=task,
             env=context.domain.make_env(),
             index=member,
-            noise=(context.config.seed, 3, update, number, member),
+            noise=(context.config.seed, *key, number, member),
             mode=context.prompt_after("rl"),
         )
         for number, task in enumerate(tasks)
-        for member in range(section.group_size)
+        for member in range(members)
     ]
     backend = backend_for(policy, context.config.rollout)
-    engine = context.engine(temperature=section.temperature)
+    engine = context.engine(temperature=context.config.rl.temperature)
     return run_rollouts_sync(starts, backend, context.domain.text_format, policy.tokenizer, engine)
 
 
@@ -188,6 +224,7 @@ def _sequence(
         context.config.rl,
         outcome=float(episode.success or 0),
         level_ids=policy.level_ids(),
+        decision_ids=policy.word_ids(context.domain.writer.decisions),
     )
     return reinforced(rollout, credits, config)
 

@@ -17,7 +17,11 @@ def credit_config(section: RlConfig) -> CreditConfig:
 
 
 def reinforce_config(
-    section: RlConfig, *, outcome: float, level_ids: Sequence[int] | None
+    section: RlConfig,
+    *,
+    outcome: float,
+    level_ids: Sequence[int] | None,
+    decision_ids: frozenset[int] = frozenset(),
 ) -> ReinforceConfig:
     """How credits of spans become advantages and weights of tokens.
 
@@ -25,6 +29,7 @@ def reinforce_config(
         section: the configuration of stage 3.
         outcome: I of the rollout, 0 or 1.
         level_ids: ids of the 21 levels, if each is one token; only `causal` uses them.
+        decision_ids: words of a roadmap that choose a way.
     """
     if section.profile != "causal":  # `paper` and `grpo` weigh all tokens alike
         return ReinforceConfig(profile=section.profile, outcome=outcome)
@@ -32,6 +37,9 @@ def reinforce_config(
         profile=section.profile,
         outcome=outcome,
         level_ids=level_ids,
+        decision_ids=decision_ids,
+        w_decision=section.w_decision,
+        kl_decision=section.kl_decision,
         w_roadmap=section.w_roadmap,
         w_keyword=section.w_keyword,
         w_analysis=section.w_analysis,

@@ -58,7 +58,7 @@ class _Slot:
 
 @dataclass(slots=True)
 class _Row:
-    """One rollout with the inner nodes of all its slots."""
+    """A document of a rollout with the inner nodes of all its slots."""
 
     ids: list[int]
     slots: list[_Slot] = field(default_factory=list)
@@ -105,8 +105,13 @@ def score_levels(
         )
     scored: list[list[LevelProbs | None]] = [[None] * len(rollout.turns) for rollout in rollouts]
     one_token = policy.level_ids()
-    rows = [_make_row(policy, rollout, one_token) for rollout in rollouts]
-    order = sorted((n for n, row in enumerate(rows) if row.slots), key=lambda n: -rows[n].length)
+    rows: list[_Row] = []
+    owner: list[int] = []  # rollout of each row
+    for number, rollout in enumerate(rollouts):
+        made = _make_rows(policy, rollout, one_token)
+        rows += made
+        owner += [number] * len(made)
+    order = sorted(range(len(rows)), key=lambda n: -rows[n].length)
     training = policy.model.training
     policy.model.eval()
     while order:
@@ -115,14 +120,19 @@ def score_levels(
         found = _score_rows(policy, [rows[number] for number in batch], temperature)
         for number, probabilities in zip(batch, found, strict=True):
             for slot, levels in zip(rows[number].slots, probabilities, strict=True):
-                scored[number][slot.turn] = levels
+                scored[owner[number]][slot.turn] = levels
     policy.model.train(training)
     return scored
 
 
-def _make_row(policy: Policy, rollout: Rollout, one_token: tuple[int, ...] | None) -> _Row:
-    row = _Row(list(rollout.prompt_ids))
+def _make_rows(policy: Policy, rollout: Rollout, one_token: tuple[int, ...] | None) -> list[_Row]:
+    """The documents of a rollout that have a slot, each up to the last of them."""
+    past = list(rollout.prompt_ids)
+    rows = [_Row(list(past))]
     for number, turn in enumerate(rollout.turns):
+        if rows[-1].ids != past:
+            rows.append(_Row(list(past)))
+        row = rows[-1]
         place = _find_number(policy, turn)
         if place is not None and len(row.ids) + place[0] > 0:
             offset, lead, spaced = place
@@ -135,11 +145,12 @@ def _make_row(policy: Policy, rollout: Rollout, one_token: tuple[int, ...] | Non
                 ]
             )
             _add_slot(row, number, len(row.ids) + offset, strings)
-        row.ids += turn.ids
-        row.ids += turn.observation_ids
-    if row.slots:  # nothing behind the last context is needed
+        row.ids += (*turn.ids, *turn.observation_ids)
+        past += turn.past_ids
+    rows = [row for row in rows if row.slots]
+    for row in rows:  # nothing behind the last context is needed
         row.ids = row.ids[: row.slots[-1].position]
-    return row
+    return rows
 
 
 def _find_number(policy: Policy, turn: Turn) -> tuple[int, str, bool] | None:

@@ -10,7 +10,7 @@ import copy
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -170,6 +170,10 @@ class Policy:
             folder.rename(old)
         fresh.rename(folder)
         shutil.rmtree(old, ignore_errors=True)
+
+    def word_ids(self, words: Sequence[str]) -> frozenset[int]:
+        """Ids of words that are one token each."""
+        return frozenset(self.tokenizer.convert_tokens_to_ids(list(words)))
 
     def level_ids(self) -> tuple[int, ...] | None:
         """The 21 token ids of the numerals 0, 5, .., 100 behind a confidence tag.

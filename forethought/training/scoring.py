@@ -28,7 +28,8 @@ class Trained:
     rows: Tensor  # [n + s]
     columns: Tensor  # [n + s] of the position that predicts: one before the token
     targets: Tensor  # [n] token ids
-    streams: dict[str, Tensor]  # [n] each: ce_weight, pg_weight, advantage, sampling_logprobs
+    streams: dict[str, Tensor]  # [n] each: ce_weight, pg_weight, kl_weight, advantage,
+    # sampling_logprobs
     outcomes: Tensor  # [s] what the levels are scored against
 
 
@@ -45,8 +46,9 @@ class Scores:
 
 def trained_tokens(batch: PackedBatch, device: torch.device) -> Trained:
     """Tokens with a weight and Brier slots, as tensors on `device`."""
-    rows, columns = ((batch.ce_weight != 0) | (batch.pg_weight != 0)).nonzero()
-    names = ("ce_weight", "pg_weight", "advantage", "sampling_logprobs")
+    weighted = (batch.ce_weight != 0) | (batch.pg_weight != 0) | (batch.kl_weight != 0)
+    rows, columns = weighted.nonzero()
+    names = ("ce_weight", "pg_weight", "kl_weight", "advantage", "sampling_logprobs")
     streams = {
         name: torch.from_numpy(getattr(batch, name)[rows, columns]).to(device) for name in names
     }
@@ -71,6 +73,7 @@ class Scorer:
         *,
         temperature: float = 1.0,
         bf16: bool = False,
+        kl_temperature: float = 1.0,
     ) -> None:
         """Takes the models.
 
@@ -78,12 +81,16 @@ class Scorer:
             policy: gets a gradient.
             reference: gets none.
             temperature: at which the tokens of the policy gradient were sampled.
+            kl_temperature: the reference is taken at this temperature (times that of sampling) for
+                tokens with a KL weight of 1, and as it is for others: words that choose a way, and
+                tokens whose KL term trains the output embeddings alone.
             bf16: autocast of the pass over the rows; logits keep the format of the weights.
         """
         self.policy = policy
         self.reference = reference
         self._temperature = temperature
         self._bf16 = bf16
+        self._kl_temperature = kl_temperature
         ids = policy.level_ids()
         self.level_ids = None if ids is None else torch.tensor(ids, device=policy.device)
 
@@ -95,9 +102,9 @@ class Scorer:
             chosen: its trained tokens.
             kl_weight: [n] of each token in the divergence; needs a reference.
         """
-        n, anchor = len(chosen.targets), None
+        n, anchor, softness = len(chosen.targets), None, None
         features = self._features(self.policy, batch, chosen)
-        held = chosen.streams["pg_weight"] < 0
+        held = chosen.streams["kl_weight"] < 0
         if held.any():
             below = torch.cat([held, held.new_zeros(len(features) - n)]).unsqueeze(1)
             features = torch.where(below, features.detach(), features)
@@ -105,6 +112,8 @@ class Scorer:
             assert self.reference is not None, "a divergence needs a reference"
             with torch.no_grad():
                 anchor = self._features(self.reference, batch, chosen)[:n]
+            sharp = chosen.streams["kl_weight"] == 1.0
+            softness = torch.where(sharp, self._kl_temperature, 1.0)
         size = max(1, _LOGITS_KEPT // int(self.policy.model.config.vocab_size))
         pieces = [slice(first, min(first + size, n)) for first in range(0, max(n, 1), size)]
         # The logits of one chunk may wait for the backward pass; those of many would add up.
@@ -115,6 +124,7 @@ class Scorer:
                 chosen.targets[piece],
                 None if anchor is None else anchor[piece],
                 None if kl_weight is None else kl_weight[piece],
+                None if softness is None else softness[piece],
             )
             for piece in pieces
         ]
@@ -138,12 +148,16 @@ class Scorer:
             temperature=self._temperature,
         )
 
+    def features(self, batch: PackedBatch, chosen: Trained) -> Tensor:
+        """Features [n + s, *] of the policy that predict the trained tokens, then the levels."""
+        return self._features(self.policy, batch, chosen)
+
     def _features(self, policy: Policy, batch: PackedBatch, chosen: Trained) -> Tensor:
         """Features [n + s, *] of the positions that predict a trained token."""
         device = self.policy.device
         ids = torch.from_numpy(batch.ids).to(device)
         mask = positions = None
-        if any(len(row) > 1 for row in batch.members):
+        if (batch.document > 0).any():
             mask = document_mask(torch.from_numpy(batch.document).to(device))
             positions = torch.from_numpy(batch.position).to(device)
         # Alone in its row a document needs no mask: padding lies behind it, unseen.
@@ -152,7 +166,12 @@ class Scorer:
         return features[chosen.rows, chosen.columns]
 
     def _chunk(
-        self, features: Tensor, targets: Tensor, anchor: Tensor | None, weight: Tensor | None
+        self,
+        features: Tensor,
+        targets: Tensor,
+        anchor: Tensor | None,
+        weight: Tensor | None,
+        softness: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The first four fields of `Scores` for some tokens, from one projection of each model."""
         logits = _project(self.policy, features)
@@ -162,11 +181,11 @@ class Scorer:
         with torch.no_grad():
             every = (logits.float() / self._temperature).log_softmax(-1)
             entropy = -(every.exp() * every).sum()
-        if anchor is None or weight is None:
+        if anchor is None or weight is None or softness is None:
             return plain, tempered, entropy, torch.zeros_like(entropy)
         assert self.reference is not None
         with torch.no_grad():
-            fixed = _project(self.reference, anchor)
+            fixed = _project(self.reference, anchor) / softness.unsqueeze(1)
         return (
             plain,
             tempered,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise, zip_longest
 
 import torch
 from torch import Tensor
@@ -50,6 +51,7 @@ class TrainerConfig:
     pg_coefficient: float = 1.0
     brier_coefficient: float = 1.0
     kl_coefficient: float = 0.0  # of KL(policy || reference); needs a reference
+    kl_temperature: float = 1.0  # of the reference, beside that of sampling
     brier_below: float | None = None  # a number: output embeddings of their own learn from Brier
     # slots and the KL term alone, and this share of the Brier gradient reaches the layers; None: a
     # loss like the others
@@ -106,6 +108,7 @@ class Trainer:
             reference if config.kl_coefficient else None,
             temperature=config.temperature,
             bf16=config.bf16,
+            kl_temperature=config.kl_temperature,
         )
 
     def step(
@@ -213,11 +216,12 @@ class Trainer:
     def _pack_config(self, sequences: Sequence[TrainingSequence]) -> PackConfig:
         longest = max(len(sequence.ids) for sequence in sequences)
         positions = getattr(self.policy.model.config, "max_position_embeddings", None)
-        if positions is not None and longest > positions:
-            source = next(s.source for s in sequences if len(s.ids) == longest)
+        farthest = max(_longest_document(sequence) for sequence in sequences)
+        if positions is not None and farthest > positions:
+            source = next(s.source for s in sequences if _longest_document(s) == farthest)
             raise InputError(
                 f"sequence {source or '?'}",
-                got=f"{longest} tokens",
+                got=f"{farthest} tokens",
                 expected=f"at most {positions} (the positions of the model)",
                 next_step="lower rollout.max_context_tokens or take a model with more positions",
             )
@@ -258,7 +262,7 @@ class Trainer:
         chosen = trained_tokens(batch, self.policy.device)
         streams, kl_weight = chosen.streams, None
         if over.pg and self._scorer.reference is not None:
-            kl_weight = (streams["pg_weight"] != 0).float() / over.pg
+            kl_weight = streams["kl_weight"].abs() / over.pg
         scores = self._scorer.score(batch, chosen, kl_weight)
         totals.forwarded += batch.num_tokens
         totals.padding += batch.document.size - batch.num_tokens
@@ -301,11 +305,14 @@ class Trainer:
         )
 
 
+def _longest_document(sequence: TrainingSequence) -> int:
+    return max(b - a for a, b in pairwise((*sequence.starts, len(sequence.ids))))
+
+
 def _count_trained(sequence: TrainingSequence, config: TrainerConfig) -> int:
     """Tokens and Brier slots with a weight in a loss whose coefficient is not 0."""
     ce = sequence.ce_weight if config.ce_coefficient else ()
     pg = sequence.pg_weight if config.pg_coefficient else ()
-    size = max(len(ce), len(pg))
-    weights = zip(ce or (0.0,) * size, pg or (0.0,) * size, strict=True)
-    count = sum(a != 0 or b != 0 for a, b in weights)
+    kl = sequence.kl_weight if config.kl_coefficient else ()
+    count = sum(any(weights) for weights in zip_longest(ce, pg, kl, fillvalue=0.0))
     return count + (len(sequence.brier) if config.brier_coefficient else 0)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from algos_builders import rollout, sampled_turn
@@ -9,6 +11,7 @@ from forethought.algos.batching import (
     ReinforceConfig,
     SupervisedRule,
     as_rows,
+    in_order,
     reinforced,
     supervised,
 )
@@ -49,6 +52,29 @@ def test_prompt_and_observation_tokens_never_get_a_policy_gradient():
     assert sequence.sampling_logprobs == (0, 0, 0, -0.1, -0.2, 0, 0, -0.1, -0.2, 0, 0)
 
 
+def test_a_turn_behind_one_that_is_not_kept_whole_begins_a_document_with_its_own_past():
+    first = replace(sampled_turn("itx", 10), kept_ids=(11, 12))
+    second = replace(sampled_turn("tx", 20), kept_ids=None)
+    source = rollout([first, second, sampled_turn("ix", 30)])
+    sequence = reinforced(source, [CREDIT] * 3, ReinforceConfig())
+    assert sequence.ids == (
+        *(1, 2, 3, 10, 11, 12, 13, 14),
+        *(1, 2, 3, 11, 12, 13, 14, 20, 21, 22, 23, 30, 31, 32, 33),
+    )
+    assert sequence.starts == (0, 8)
+    assert sequence.pg_weight == (*(0,) * 3, *(1,) * 3, *(0,) * 9, 1, 1, 0, 0, 1, 1, 0, 0)
+    taught = supervised(source, SupervisedRule())
+    assert taught.starts == (0, 6)  # nobody reads the reply there, and it does not train
+    assert taught.ids == sequence.ids[:6] + sequence.ids[8:]
+    assert sum(taught.ce_weight) == 7
+    kept = [replace(turn, kept_ids=None) for turn in source.turns]
+    told = reinforced(rollout(kept), [CREDIT] * 3, ReinforceConfig())
+    assert in_order(sequence, source) == told
+    watched = supervised(source, SupervisedRule(observation_weight=0.5))
+    assert watched.ids == sequence.ids
+    assert sum(watched.ce_weight) == 7 + 3 * 2 * 0.5
+
+
 @given(turns=st.lists(st.text("ikactxo", min_size=1, max_size=9), min_size=1, max_size=4))
 def test_weights_cover_the_response_exactly(turns):
     source = rollout([sampled_turn(t, 10) for t in turns])
@@ -68,7 +94,8 @@ def test_the_number_has_a_slot_instead_of_a_policy_gradient_where_a_level_is_one
     config = ReinforceConfig(outcome=1.0, level_ids=(level, *LEVELS))
     sequence = reinforced(source, [CREDIT], config)
     assert sequence.brier == (BrierSlot(position=3 + 4, target=1.0),)
-    assert sequence.pg_weight[3:] == (1, 1, 1, HELD, 0, HELD, 1)
+    assert sequence.pg_weight[3:] == (1, 1, 1, 0, 0, 0, 1)
+    assert sequence.kl_weight[3:] == (1, 1, 1, HELD, 0, HELD, 1)
     assert sequence.advantage[6:9] == (0, 0, 0)
 
 
@@ -104,6 +131,18 @@ def test_span_weights_scale_weights_and_not_advantages():
     sequence = reinforced(one_turn("ikax"), [CREDIT], config)
     assert sequence.pg_weight[3:] == (0.5, 0.5, 0.5, 2.0)
     assert sequence.advantage[3:] == (1.0, 1.0, 4.0, 3.0)
+
+
+def test_words_that_choose_a_way_have_weights_of_their_own_inside_the_roadmap_alone():
+    source = one_turn("iiikt")
+    ids = source.turns[0].ids
+    config = ReinforceConfig(
+        decision_ids=frozenset((ids[1], ids[4])), w_decision=2.0, kl_decision=0.25, w_roadmap=0.5
+    )
+    sequence = reinforced(source, [CREDIT], config)
+    assert sequence.pg_weight[3:] == (0.5, 2.0, 0.5, 1.0, 1.0)
+    assert sequence.kl_weight[3:] == (1.0, 0.25, 1.0, 1.0, 1.0)
+    assert sequence.advantage[3:] == (1.0, 1.0, 1.0, 1.0, 3.0)
 
 
 @pytest.mark.parametrize(

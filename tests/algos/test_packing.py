@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,9 +19,18 @@ def sequence(number, length):
         ids=ids,
         ce_weight=weights if number % 2 else (),
         pg_weight=weights,
+        kl_weight=tuple(w / 2 for w in weights),
         advantage=tuple(float(-i) for i in ids),
         sampling_logprobs=tuple(-0.001 * i for i in ids),
         brier=slots,
+    )
+
+
+def cut(sequence, start):
+    """The same with a second document that begins at `start`."""
+    weights = [w if n != start else 0.0 for n, w in enumerate(sequence.pg_weight)]
+    return replace(
+        sequence, starts=(0, start), ce_weight=(), kl_weight=(), pg_weight=tuple(weights)
     )
 
 
@@ -43,20 +54,20 @@ def test_every_token_appears_exactly_once_with_its_own_weights(lengths, config):
             assert token not in seen
             seen[token] = tuple(
                 float(stream[r, column])
-                for stream in (batch.ce_weight, batch.pg_weight, batch.advantage)
+                for stream in (batch.ce_weight, batch.pg_weight, batch.kl_weight, batch.advantage)
             )
     expected = {}
     for s in sequences:
         for n, token in enumerate(s.ids):
             ce = s.ce_weight[n] if s.ce_weight else 0.0
-            expected[token] = (ce, s.pg_weight[n], s.advantage[n])
+            expected[token] = (ce, s.pg_weight[n], s.kl_weight[n], s.advantage[n])
     assert seen == expected
 
 
 @given(lengths=lengths, config=configs)
 def test_padding_carries_no_weight(lengths, config):
     for batch in pack([sequence(n, length) for n, length in enumerate(lengths)], config):
-        for stream in (batch.ce_weight, batch.pg_weight, batch.advantage):
+        for stream in (batch.ce_weight, batch.pg_weight, batch.kl_weight, batch.advantage):
             assert not stream[batch.document == PADDING].any()
         assert batch.num_tokens == (batch.document != PADDING).sum()
 
@@ -71,6 +82,14 @@ def test_documents_never_mix_and_positions_start_anew(lengths, config):
                 assert tuple(batch.ids[r, where]) == sequences[index].ids
                 assert list(batch.position[r, where]) == list(range(len(where)))
                 assert list(where) == list(range(where[0], where[0] + len(where)))
+
+
+def test_a_document_inside_a_sequence_is_numbered_and_counted_like_a_sequence():
+    both = [cut(sequence(0, 5), 2), sequence(1, 3)]
+    (batch,) = pack(both, PackConfig(max_row_tokens=10, max_batch_tokens=10))
+    assert batch.document.tolist() == [[0, 0, 1, 1, 1, 2, 2, 2]]
+    assert batch.position.tolist() == [[0, 1, 0, 1, 2, 0, 1, 2]]
+    assert batch.members == ((0, 1),)
 
 
 @given(lengths=lengths, config=configs)
@@ -106,6 +125,12 @@ def test_a_sequence_longer_than_a_row_is_refused_by_name():
     config = PackConfig(max_row_tokens=4, max_batch_tokens=64)
     with pytest.raises(InputError, match="task-7/2"):
         pack([TrainingSequence(ids=(1,) * 5, source="task-7/2")], config)
+
+
+def test_a_weight_on_the_first_token_of_a_later_document_is_refused():
+    whole = sequence(0, 5)
+    with pytest.raises(InputError, match="first token"):
+        pack([replace(whole, starts=(0, 2))], PackConfig(max_row_tokens=8, max_batch_tokens=8))
 
 
 def test_a_weight_on_the_first_token_is_refused():

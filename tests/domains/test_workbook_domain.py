@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import itertools
 from functools import cache
 from typing import Any
 
 import pytest
 
-from forethought.domains.workbook import WorkbookDomain, drills, workbook_tokenizer
+from forethought.domains.workbook import (
+    WorkbookDomain,
+    workbook_format,
+    workbook_tokenizer,
+)
+from forethought.domains.workbook_base import drills
 from forethought.foresight.block import parse, render
 from forethought.hindsight.trajectory import Trajectory
 from forethought.rollout.engine import EngineConfig
+from forethought.types import Action
 from forethought.worlds.workbook.law import law
 
 
@@ -78,11 +85,34 @@ def test_the_truth_of_the_wanderer_is_on_its_routes_and_copies_right() -> None:
         assert truth.choice is not None and truth.choice.chosen <= truth.choice.best
 
 
-def test_drills_repeat_their_numbers_and_only_the_copy_trains() -> None:
-    made = list(drills(2000, tokenizer(), 3))
-    assert sum(len(sequence.ids) for sequence in made) >= 2000
+def test_drills_train_only_what_can_be_copied() -> None:
+    words = tokenizer()
+    made = list(drills(4000, words, 3))
+    assert sum(len(sequence.ids) for sequence in made) >= 4000
+    kinds = {sequence.source for sequence in made}
+    assert kinds == {"drill/repeat", "drill/look-up"}
     for sequence in made:
+        runs = [
+            [token for token, _ in run]
+            for trains, run in itertools.groupby(
+                zip(sequence.ids, sequence.ce_weight, strict=True), key=lambda pair: pair[1] > 0
+            )
+            if trains
+        ]
+        assert runs
         first = sequence.ce_weight.index(1.0)
-        tail = sequence.ids[first:]
-        assert sequence.ids[1 : 1 + len(tail)] == tail
-        assert set(sequence.ce_weight[first:]) == {1.0}
+        before = words.decode(sequence.ids[:first])
+        for run in runs:
+            assert words.decode(run).removesuffix(" ;") in before
+
+
+def test_numbers_of_questions_and_calls_are_words() -> None:
+    words = tokenizer()
+    for task in domain().tasks("train", 200):
+        ids = words.encode(task.question, add_special_tokens=False)
+        assert len(ids) == len(task.question.split())
+    text = render(None, "direct", Action(kind="loop", text="76 , + 7 , 140"), "maths", True)
+    assert "76" in [words.decode([token]) for token in words.encode(text)]
+    assert workbook_format().parse(text, "plain").action == Action(
+        kind="loop", text="76 , + 7 , 140"
+    )

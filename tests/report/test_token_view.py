@@ -65,9 +65,7 @@ def test_the_first_won_and_lost_rollout_of_a_mixed_group_are_kept_whole_and_once
     assert "".join(token["text"] for token in found["tokens"] if token["sampled"]) == "".join(
         atlas_tokenizer().decode([token]) for turn in rollout.turns for token in turn.ids
     )
-    assert [token["pg_weight"] for token in found["tokens"]] == [
-        max(weight, 0) for weight in sequence.pg_weight
-    ]
+    assert [token["pg_weight"] for token in found["tokens"]] == list(sequence.pg_weight)
     assert [token["advantage"] for token in found["tokens"]] == list(sequence.advantage)
     assert [n for n, token in enumerate(found["tokens"]) if token["number"]] == [
         slot.position for slot in sequence.brier

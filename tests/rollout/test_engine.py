@@ -151,7 +151,9 @@ def test_turns_and_tools_go_in_rollout_order() -> None:
     backend = Recorder([ASK_A, ANSWER_B], searching("x"), searching("y"))
     run_rollouts_sync(starts, backend, FORM, TOKENIZER, CONFIG)
     assert log == ["reset t0", "reset t1", "reset t2", "t0 a", "t1 x", "t2 y"]
-    assert [r.noise for r in backend.requests] == [(0,), (1,), (2,)] * 2
+    assert [r.noise for r in backend.requests] == [
+        (rollout, turn) for turn in range(2) for rollout in range(3)
+    ]
 
 
 def test_awaited_tools_overlap() -> None:

@@ -10,10 +10,11 @@ import torch
 from rollout_builders import VOCAB, tiny_model
 from rollout_toys import CONFIG, FORM, TOKENIZER, start
 
-from forethought.rollout.backend import Sampling
+from forethought.rollout.backend import Completion, Request, Sampling
 from forethought.rollout.engine import Start, run_rollouts_sync
 from forethought.rollout.hf.backend import HFBackend
-from forethought.types import Rollout
+from forethought.rollout.render import TextFormat
+from forethought.types import Rollout, Turn
 
 
 def random_policy() -> Any:
@@ -50,6 +51,45 @@ def test_a_branch_with_the_same_key_samples_what_the_trunk_sampled() -> None:
         branch = start(number, turns=trunk.turns[:1], prompt_ids=trunk.prompt_ids)
         [again] = sampled(model, [branch])
         assert [t.ids for t in again.turns] == [t.ids for t in trunk.turns]
+
+
+def test_turns_that_forget_are_sampled_behind_what_was_kept() -> None:
+    model = random_policy()
+    backend = HFBackend(model)
+    asked: list[tuple[int, ...]] = []
+    generate = backend.generate
+
+    async def heard(request: Request) -> Completion:
+        asked.append(request.ids)
+        return await generate(request)
+
+    backend.generate = heard  # type: ignore[method-assign]
+    config = replace(CONFIG, sampling=Sampling(max_tokens=25, temperature=1.5), max_turns=3)
+    form = Forgetful(name="toy", spaced=True)
+    starts = [start(n) for n in range(6)]
+    rollouts = run_rollouts_sync(starts, backend, form, TOKENIZER, config)
+    wanted = set()
+    for rollout in rollouts:
+        past = rollout.prompt_ids
+        for turn in rollout.turns:
+            wanted.add(past)
+            assert turn.kept_ids == turn.ids[-2:]
+            with torch.inference_mode():
+                logits = model(torch.tensor([past + turn.ids])).logits[0].float() / 1.5
+            expected = logits.log_softmax(-1)
+            for n, (token, logprob) in enumerate(zip(turn.ids, turn.logprobs, strict=True)):
+                assert abs(float(expected[len(past) + n - 1, token]) - logprob) < 1e-4
+            past += turn.ids[-2:] + turn.observation_ids
+    assert set(asked) == wanted
+    assert any(len(rollout.turns) > 1 for rollout in rollouts)
+
+
+class Forgetful(TextFormat):
+    """Later turns see the last two tokens of a turn, and the reply."""
+
+    def build_turn(self, *args: Any) -> Turn:
+        made = super().build_turn(*args)
+        return replace(made, kept_ids=made.ids[-2:])
 
 
 def test_log_probabilities_of_an_episode_are_those_of_one_forward_pass() -> None:

@@ -124,6 +124,35 @@ def test_a_built_turn_keeps_ids_and_assigns_every_token() -> None:
     assert turn.token_spans == (Span.THINK,) * 3 + (Span.ACTION,) * 4
 
 
+BLOCK = (
+    "<imaginary> c kept ; 1 left </imaginary> <keyword> c </keyword> <analysis> kept </analysis> "
+    "<confidence> 65 % </confidence> "
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "kept"),
+    [
+        (TURN, "plain", None),
+        (BLOCK + TURN, "foresight", TURN),
+        ("c kept ; 65 % " + TURN, "free", TURN),
+        ("c kept " + TURN, "foresight", TURN),
+        ("c kept", "foresight", None),
+        ("<imaginary> c kept </think>", "foresight", ""),
+    ],
+)
+def test_later_turns_see_thought_and_action_alone_where_old_blocks_are_left_out(
+    text: str, mode: str, kept: str | None
+) -> None:
+    tokenizer = word_tokenizer(f"{WORDS} {BLOCK} {TURN}")
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    form = TextFormat(name="atlas", spaced=True, old_blocks=False)
+    turn = form.build_turn(tokenizer, ids, [0.0] * len(ids), mode)
+    assert turn.ids == tuple(ids)
+    assert (None if turn.kept_ids is None else tokenizer.decode(turn.kept_ids)) == kept
+    assert ATLAS.build_turn(tokenizer, ids, [0.0] * len(ids), mode).kept_ids is None
+
+
 def test_an_end_token_is_kept_in_the_ids_and_out_of_the_text() -> None:
     tokenizer = word_tokenizer(WORDS)
     ids = [*tokenizer.encode(TURN, add_special_tokens=False), tokenizer.eos_token_id]

@@ -24,6 +24,7 @@ from forethought.training.credit import credit_config, reinforce_config
 from forethought.training.policy import Policy
 from forethought.training.tiny import ModelShape, build_tiny_llama
 from forethought.types import Episode, Rollout, Task
+from forethought.worlds.atlas.tokens import ROUTE_LETTERS
 
 SIZES = {
     "rl.updates": "4",
@@ -129,7 +130,7 @@ def test_keeping_an_example_changes_no_trained_byte(
         assert (kept / name).read_bytes() == (without / name).read_bytes(), name
 
 
-def _authored(task: Task, member: int) -> Rollout:
+def _authored(task: Task, member: int, *, old_blocks: bool = True) -> Rollout:
     """Two turns with blocks; member 1 answers right."""
     block = (
         "<imaginary> a mentor flint , reply ; 1 links open </imaginary> <keyword> flint </keyword> "
@@ -143,7 +144,8 @@ def _authored(task: Task, member: int) -> Rollout:
         ),
         AuthoredTurn(text=f"{block}<think> a </think> <answer> {answer} </answer>", observation=""),
     ]
-    found = author(task, turns, atlas_format(), atlas_tokenizer(), "foresight")
+    form = replace(atlas_format(), old_blocks=old_blocks)
+    found = author(task, turns, form, atlas_tokenizer(), "foresight")
     return replace(found, index=member)
 
 
@@ -166,21 +168,48 @@ def test_the_example_is_what_credit_gave_and_only_sampled_tokens_have_weight(
     for shown in found["rollouts"]:
         rollout, tokens = rollouts[shown["rollout"]], shown["tokens"]
         rule = reinforce_config(
-            section, outcome=float(shown["success"]), level_ids=policy.level_ids()
+            section,
+            outcome=float(shown["success"]),
+            level_ids=policy.level_ids(),
+            decision_ids=policy.word_ids(ROUTE_LETTERS),
         )
         earned = reinforced(rollout, credits[shown["rollout"]], rule)
         texts = [policy.tokenizer.decode([number]) for number in earned.ids]
         assert [token["text"] for token in tokens] == texts
         assert [token["advantage"] for token in tokens] == list(earned.advantage)
-        assert [token["pg_weight"] for token in tokens] == [max(w, 0) for w in earned.pg_weight]
+        assert [token["pg_weight"] for token in tokens] == list(earned.pg_weight)
         assert [token["span"] for token in tokens if token["sampled"]] == [
             span.value for turn in rollout.turns for span in turn.token_spans
         ]
         given = {token["span"] for token in tokens if not token["sampled"]}
         assert given == {"prompt", "observation"}
         without = {token["span"] for token in tokens if token["pg_weight"] == 0}
-        assert without == given | {"confidence"}
+        assert without == given | {"imaginary", "keyword", "analysis", "confidence"}
+        decided = [t for t in tokens if t["span"] == "imaginary" and t["pg_weight"]]
+        assert decided and {t["text"] for t in decided} <= set(ROUTE_LETTERS)
         assert any(token["advantage"] for token in tokens)
+
+
+def test_turns_that_forget_are_shown_in_order_and_train_as_documents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Task(id="t", question="gera of east : a mentor ; 2", answers=("gera",), kind="qa")
+    monkeypatch.setattr(rl, "to_episode", to_episode)
+    shown, documents = [], []
+    for old_blocks in (True, False):
+        rollouts = [_authored(task, member, old_blocks=old_blocks) for member in range(3)]
+        monkeypatch.setattr(rl, "sample_groups", lambda *_, made=rollouts: made)
+        step = rl.Trainer.step
+
+        def stepping(trainer: Any, sequences: Any, *, whole: Any = step, **more: Any) -> Any:
+            documents.append({len(sequence.starts) for sequence in sequences})
+            return whole(trainer, sequences, **more)
+
+        monkeypatch.setattr(rl.Trainer, "step", stepping)
+        shown.append(read_json(_train(tmp_path / str(old_blocks)) / "example.json"))
+        monkeypatch.setattr(rl.Trainer, "step", step)
+    assert shown[0] == shown[1]
+    assert documents == [{1}] * 4 + [{2}] * 4
 
 
 def test_a_control_keeps_its_example_in_its_own_folder(tmp_path: Path) -> None:

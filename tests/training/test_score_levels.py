@@ -49,8 +49,14 @@ def contexts(item: Rollout) -> list[list[int]]:
     ids, found = list(item.prompt_ids), []
     for each in item.turns:
         found.append(list(ids))
-        ids += [*each.ids, *each.observation_ids]
+        ids += each.past_ids
     return found
+
+
+def forgetful(item: Rollout) -> Rollout:
+    """The rollout where later turns see only the last three tokens of the first."""
+    first, *rest = item.turns
+    return replace(item, turns=(replace(first, kept_ids=first.ids[-3:]), *rest))
 
 
 def enumerated(
@@ -72,6 +78,7 @@ def enumerated(
 def test_levels_of_one_token_equal_naive_enumeration(temperature: float, batch_tokens: int) -> None:
     policy = word_policy(2)
     items = word_rollouts(policy)
+    items += [forgetful(items[0])]
     scored = score_levels(policy, items, temperature=temperature, batch_tokens=batch_tokens)
     ids = policy.level_ids()
     assert ids is not None
@@ -91,6 +98,7 @@ def test_levels_of_several_tokens_equal_naive_enumeration(
 ) -> None:
     policy = byte_policy(3)
     items = byte_rollouts(policy)
+    items += [forgetful(items[0])]
     scored = score_levels(policy, items, temperature=temperature, batch_tokens=batch_tokens)
     gaps = {"<confidence> 10 %</confidence>": " "}
     for item, levels in zip(items, scored, strict=True):

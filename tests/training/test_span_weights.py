@@ -10,18 +10,29 @@ from forethought.training.credit import credit_config, reinforce_config
 from forethought.types import TurnCredit
 from tests.algos.algos_builders import rollout, sampled_turn
 
-SPANS = {"w_roadmap": "i", "w_keyword": "k", "w_analysis": "a", "w_act": "tx", "w_other": "o"}
+SPANS = {
+    "w_decision": "d",
+    "w_roadmap": "i",
+    "w_keyword": "k",
+    "w_analysis": "a",
+    "w_act": "tx",
+    "w_other": "o",
+}
 KEYS = tuple(name for name in RlConfig.model_fields if name.startswith("w_"))
 CREDIT = TurnCredit(plan=1.0, confidence=2.0, act=3.0, analysis=4.0)
 
 
 def weights(**section: object) -> dict[str, float]:
-    """Policy-gradient weight of one token of each kind of span."""
-    kinds = "ikacotx"
-    source = rollout([sampled_turn(kinds, 10, observation=0)])
-    rule = reinforce_config(RlConfig(**section), outcome=1.0, level_ids=tuple(range(900, 921)))
+    """Policy-gradient weight of one token of each kind of span; d: a decision in the roadmap."""
+    source = rollout([sampled_turn("iikacotx", 10, observation=0)])
+    rule = reinforce_config(
+        RlConfig(**section),
+        outcome=1.0,
+        level_ids=tuple(range(900, 921)),
+        decision_ids=frozenset(source.turns[0].ids[:1]),
+    )
     found = reinforced(source, [CREDIT], rule).pg_weight[len(source.prompt_ids) :]
-    return dict(zip(kinds, found, strict=True))
+    return dict(zip("dikacotx", found, strict=True))
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -52,21 +54,33 @@ def test_scores_in_chunks_and_their_gradient_are_those_of_one_projection(
     torch.testing.assert_close(again, gradient, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("softness", [1.0, 0.6])
 @pytest.mark.parametrize("chunk", [CHUNK, 1 << 20])
 def test_the_divergence_is_that_of_whole_forward_passes(
-    monkeypatch: pytest.MonkeyPatch, chunk: int
+    monkeypatch: pytest.MonkeyPatch, chunk: int, softness: float
 ) -> None:
     policy, reference = word_policy(seed=1), word_policy(seed=0)
     monkeypatch.setattr(KEPT, chunk * len(policy.tokenizer))
     expected = 0.0
     batch = sequences(policy, 4, 4)
+    for number, factor in ((1, -1.0), (2, 0.5)):
+        weights = tuple(factor * w for w in batch[number].kl_weight)
+        batch[number] = replace(batch[number], kl_weight=weights)
     for sequence in batch:
         ids = torch.tensor([sequence.ids])
-        weight = torch.tensor([float(w != 0) / 10.0 for w in sequence.pg_weight[1:]])
+        weight = torch.tensor([abs(w) / 10.0 for w in sequence.kl_weight[1:]])
         with torch.no_grad():
             a, b = (model.model(input_ids=ids).logits[0, :-1] for model in (policy, reference))
+        if 1.0 in sequence.kl_weight:  # others are held to the reference as it is
+            b = b / softness
         expected += float(exact_kl(a, b, weight, temperature=TEMPERATURE))
-    maker = trainer(policy, temperature=TEMPERATURE, kl_coefficient=1.0, reference=reference)
+    maker = trainer(
+        policy,
+        temperature=TEMPERATURE,
+        kl_coefficient=1.0,
+        kl_temperature=softness,
+        reference=reference,
+    )
     totals, _ = maker._gradients(batch, Denominators(ce=1.0, pg=10.0), 0)
     assert totals.kl == pytest.approx(expected, rel=1e-5)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import replace
+from itertools import accumulate
 
 import pytest
 import torch
@@ -100,6 +101,45 @@ def test_one_row_or_one_row_a_turn_give_the_same_gradient() -> None:
     parts, two = loss_and_gradient(policy, [first, second], over)
     assert parts == pytest.approx(loss, abs=1e-6)
     torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-6)
+
+
+STREAMS = ("ce_weight", "pg_weight", "kl_weight", "advantage", "sampling_logprobs")
+
+
+def joined(batch: list[TrainingSequence]) -> TrainingSequence:
+    """The sequences as documents of one."""
+
+    def stream(name: str) -> tuple[float, ...]:
+        return tuple(value for s in batch for value in getattr(s, name))
+
+    lengths = [len(s.ids) for s in batch]
+    return TrainingSequence(
+        ids=tuple(token for s in batch for token in s.ids),
+        starts=tuple(accumulate(lengths[:-1], initial=0)),
+        **{name: stream(name) for name in STREAMS},
+    )
+
+
+@pytest.mark.parametrize("share_rows", [True, False])
+def test_documents_of_one_sequence_train_as_sequences_of_their_own(share_rows: bool) -> None:
+    policy = word_policy()
+    batch = sequences(policy, 4, 5)
+    over = denominators(batch)
+    loss, apart = loss_and_gradient(policy, batch, over)
+    again, together = loss_and_gradient(
+        policy, [joined(batch[:3]), batch[3]], over, share_rows=share_rows
+    )
+    assert again == pytest.approx(loss, abs=1e-6)
+    torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-6)
+
+
+def test_a_model_needs_positions_for_the_longest_document_and_not_for_their_sum() -> None:
+    policy = word_policy()
+    positions = policy.model.config.max_position_embeddings
+    long = sequences(policy, 2, 6, low=positions - 4, high=positions)
+    both = joined(long)
+    maker = trainer(policy)
+    maker.step([both], denominators=denominators([both]), step_index=0)
 
 
 def test_a_token_without_a_weight_has_no_loss_as_a_target() -> None:
@@ -422,7 +462,8 @@ def test_the_kl_term_holds_the_output_embeddings_that_the_number_moves() -> None
                 s,
                 ce_weight=(),
                 advantage=(0.0,) * len(s.ids),
-                pg_weight=tuple(HELD if held and w else w for w in s.pg_weight),
+                pg_weight=(),
+                kl_weight=tuple(HELD if held and w else w for w in s.kl_weight),
             )
             for s in sequences(policy, 3, 3, low=12)
         ]

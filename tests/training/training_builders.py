@@ -70,6 +70,7 @@ def sequences(
                 ids=tuple(rng.randrange(FIRST_WORD, len(policy.tokenizer)) for _ in range(length)),
                 ce_weight=tuple(weights[0]),
                 pg_weight=tuple(weights[1]),
+                kl_weight=tuple(float(weight != 0) for weight in weights[1]),
                 advantage=tuple(rng.gauss(0, 1) for _ in range(length)),
                 sampling_logprobs=tuple(rng.uniform(-5, -2) for _ in range(length)),
                 source=f"t{number}/0",

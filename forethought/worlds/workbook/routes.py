@@ -65,7 +65,7 @@ def next_call(facts: QuestionFacts, route: str, numbers: tuple[str, ...]) -> Cal
     if done == need(facts, route):
         return None
     if route != "closed":
-        days = _shares(facts.days, _PARTS[route])
+        days = shares(facts.days, _PARTS[route])
         if done < len(days):
             start = numbers[-1] if numbers else str(facts.start)
             return Call("loop", f"{start} , {render_rule(facts.rule)} , {days[done]}")
@@ -100,7 +100,7 @@ def prints_of(call: Call) -> str:
     return calc_prints(call.text) if call.tool == "calc" else loop_prints(call.text)
 
 
-def _shares(days: int, parts: int) -> list[int]:
+def shares(days: int, parts: int) -> list[int]:
     """The days of each part, the longer ones first."""
     whole, over = divmod(days, parts)
     return [whole + (i < over) for i in range(parts)]
