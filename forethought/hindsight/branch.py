@@ -65,6 +65,7 @@ class BranchPoint:
     rollout: Rollout
     history: tuple[Turn, ...]
     key: int  # unique in a run: seeds the noise of this point
+    prefix_ids: tuple[int, ...] = ()  # forced beginning of the next turn
 
 
 def smoothed(s: int, k: int, prior: float, strength: float) -> float:
@@ -117,6 +118,7 @@ def _starts(point: BranchPoint, copies: int, student: Student) -> list[Start]:
             noise=(student.seed, point.key, copy),
             turns=point.history,
             prompt_ids=point.rollout.prompt_ids,
+            prefix_ids=point.prefix_ids,
             mode=student.mode,
         )
         for copy in range(copies)
