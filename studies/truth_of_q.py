@@ -5,8 +5,8 @@
 One turn of each of N validation tasks is drawn by the seed; the policy goes on K times from just
 behind the block, at the training temperature, in a replay of the environment. The share that
 succeeds is the truth of that state up to binomial noise, whose mean absolute size is given beside
-the error. A replayed world is the one that was drawn: where a page is gone it is gone every time. So
-truths are near 0 or 1, and an estimate that knows the law and not the draw is far from both;
+the error. A replayed world is the one that was drawn: where a page is gone it is gone every time.
+So truths are near 0 or 1, and an estimate that knows the law and not the draw is far from both;
 `mae_calibrated` is what its error would be if it were right about every chance, 2 q (1 - q).
 """
 
