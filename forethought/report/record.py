@@ -11,6 +11,7 @@ import gzip
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from forethought.errors import InputError
 from forethought.files import read_text
@@ -22,6 +23,7 @@ from forethought.types import JsonRow
 
 LIMIT = 1_000_000  # bytes a file
 LONG = ("q_levels",)  # of a turn: 21 numbers, which the expected q sums up
+DIGITS = 4  # of the numbers of an episode: far below what its metrics are quoted to
 STAGES = ("base", "midtrain", "sft", "rl")
 
 
@@ -98,11 +100,22 @@ def _metrics(run: Path) -> Iterator[JsonRow]:
 
 
 def _episodes(run: Path) -> Iterator[JsonRow]:
+    """Every evaluated episode, task by task: neighbours share their texts, which packs well."""
+    found: list[JsonRow] = []
     for file in sorted((run / "evals").glob("*/episodes.jsonl")):
         for line, row in read_jsonl(file):
             episode_from_row(row, str(file), line)
             turns = [{k: v for k, v in t.items() if k not in LONG} for t in row["turns"]]
-            yield {"evaluation": file.parent.name, **row, "turns": turns}
+            found.append(_rounded({"evaluation": file.parent.name, **row, "turns": turns}))
+    yield from sorted(found, key=lambda row: (row["task_id"], row["evaluation"], row["rollout"]))
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, DIGITS)
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value
 
 
 def _write_gz(path: Path, rows: Iterator[JsonRow]) -> None:
