@@ -41,7 +41,6 @@ SIZES = {
     "eval.num_blocks": "1000",
     "eval.greedy_too": "false",
     "eval.imagine_k": "0",
-    "rl.kl": "0.0",  # at .03 the twin gains as much: .016 [-.008, .040] and .020 [-.002, .046]
     "control.arms": "[]",
 }
 
