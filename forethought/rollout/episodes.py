@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from forethought.foresight.levels import expected_level
 from forethought.rewards.terms import RewardConfig, judge_rollout
-from forethought.types import Episode, EpisodeTurn, Rollout, Truth, Turn
+from forethought.types import Episode, EpisodeTurn, Rollout, Task, Truth, Turn
 
 
 def to_episode(
@@ -58,8 +58,15 @@ def to_episode(
         tokens_observation=sum(len(turn.observation_ids) for turn in rollout.turns),
         wall_s=rollout.wall_s,
         choice=known.choice,
-        group=str(rollout.task.columns.get("group", "")),
+        group=_kind(rollout.task),
     )
+
+
+def _kind(task: Task) -> str:
+    """The kind of a task: its row's own word, else whether it lies in a world's held-out slice."""
+    columns = task.columns
+    held_out = ("composed" if columns["composed"] else "seen") if "composed" in columns else ""
+    return str(columns.get("group", held_out))
 
 
 def _turn(

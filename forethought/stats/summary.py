@@ -18,6 +18,7 @@ from forethought.stats.rows import q_of, valid_episodes
 from forethought.types import Episode, JsonRow
 
 SCHEMA = "forethought.summary/1"
+FORESEEN = ("keyword_lift", "auroc_expected.first")  # of each kind of task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,14 +110,23 @@ def _by_step(valid: Sequence[Episode]) -> list[JsonRow]:
 
 
 def _groups(valid: Sequence[Episode]) -> JsonRow:
-    """Success by how the episode ended and, where tasks are of several kinds, by kind."""
-    members: dict[str, list[int]] = {}
+    """Success by how the episode ended and, where tasks are of several kinds, by kind.
+
+    A kind also has what is foreseen in it: `keyword_lift` and `auroc_expected.first`, None where
+    they are undefined.
+    """
+    members: dict[str, list[Episode]] = {}
     for episode in valid:
         names = [f"stop_reason={episode.stop_reason.value}"]
         names += [f"group={episode.group}"] if episode.group else []
         for name in names:
-            members.setdefault(name, []).append(episode.success or 0)
-    return {
-        name: {"n": len(there), "success": float(np.mean(there))}
-        for name, there in sorted(members.items())
-    }
+            members.setdefault(name, []).append(episode)
+    groups: JsonRow = {}
+    for name, there in sorted(members.items()):
+        won = [episode.success or 0 for episode in there]
+        groups[name] = {"n": len(there), "success": float(np.mean(won))}
+        if name.startswith("group="):
+            drawn = metric_draws(there, FORESEEN, seed=0, resamples=1)
+            values = {metric: interval(draws).value for metric, draws in drawn.items()}
+            groups[name] |= {metric: values.get(metric) for metric in FORESEEN}
+    return groups

@@ -38,7 +38,12 @@ def test_groups_count_success_by_ending_and_by_kind_of_task() -> None:
     ]
     groups = summarise(rows, LABELS, resamples=20)["groups"]
     assert groups == {
-        "group=short": {"n": 2, "success": 0.5},
+        "group=short": {
+            "n": 2,
+            "success": 0.5,
+            "keyword_lift": None,
+            "auroc_expected.first": 0.5,  # equal estimates
+        },
         "stop_reason=answer": {"n": 3, "success": pytest.approx(2 / 3)},
     }
 
