@@ -63,9 +63,9 @@ class WorkbookPolicy(ABC):
         call = next_call(self.facts, self.current, self.numbers)
         assert call is not None, "every route begins with a call"
         self.calls -= 1
-        # What the call goes on from, as a thought of atlas names the entity: to name the account
-        # and then to copy its amount are two easy steps in place of a hard one.
-        of = self.numbers[-1] if self.numbers else self.facts.asked
+        # What the call goes on from, as a thought of atlas names the entity. Account, then amount,
+        # then call: three easy copies in place of a hard one.
+        of = self.numbers[-1] if self.numbers else f"{self.facts.asked} {self.facts.start}"
         return ScriptedStep(
             think=f"{self.current} {of}",
             action=Action(kind=call.tool, text=call.text),
