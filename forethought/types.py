@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 
 JsonRow = dict[str, Any]
@@ -256,3 +257,8 @@ class TrainingSequence:
     sampling_logprobs: tuple[float, ...] = ()  # [L] 0.0 where not sampled; () when pg_weight is ()
     brier: tuple[BrierSlot, ...] = ()
     source: str = ""  # "task_id/rollout", for messages
+
+    @property
+    def documents(self) -> tuple[tuple[int, int], ...]:
+        """`[begin, end)` of each document."""
+        return tuple(pairwise((*self.starts, len(self.ids))))

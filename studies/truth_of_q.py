@@ -16,23 +16,22 @@ import argparse
 import json
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from forethought.config import read_resolved
-from forethought.evals.run import make_starts, roll_out
-from forethought.hindsight.branch import BranchPoint, Student, measure
+from forethought.evals.run import judge_all, make_starts, roll_out
+from forethought.hindsight.branch import BranchPoint, measure
 from forethought.rollout.hf.backend import backend_for
 from forethought.runlog import RunPaths
 from forethought.stages.context import open_run, set_threads
 from forethought.stages.evaluate import setting_for
-from forethought.training.levels import score_levels
+from forethought.stages.labels import make_student
 from forethought.training.policy import Policy
 from forethought.types import Rollout, Span, Turn
-
-LEVEL = np.linspace(0.0, 1.0, 21)
 
 
 def block_ids(turn: Turn) -> tuple[int, ...]:
@@ -69,7 +68,7 @@ def measured(run: Path, stage: str, states: int, k: int) -> dict[str, Any]:
     tasks = context.domain.tasks("val", states, offset=2000)
     backend = backend_for(policy, config.rollout)
     rollouts = roll_out(setting, make_starts(setting, tasks), backend, policy.tokenizer)
-    levels = score_levels(policy, rollouts, temperature=config.rl.temperature)
+    episodes = judge_all(setting, rollouts, policy)
     places = [(n, drawn(rollout, config.seed)) for n, rollout in enumerate(rollouts)]
     found = [(n, turn) for n, turn in places if turn is not None and rollouts[n].error is None]
     points = [
@@ -81,26 +80,15 @@ def measured(run: Path, stage: str, states: int, k: int) -> dict[str, Any]:
         )
         for n, turn in found
     ]
-    student = Student(
-        backend=backend,
-        tokenizer=policy.tokenizer,
-        text_format=context.domain.text_format,
-        engine=setting.engine,
-        make_env=context.domain.make_env,
-        reward=setting.reward,
-        seed=config.seed,
-        mode=setting.mode,
-    )
+    # The student of the labels, writing blocks and at the temperature of stage 3.
+    student = replace(make_student(context, policy), engine=setting.engine, mode=setting.mode)
     rows = []
     for (n, turn), result in zip(found, measure(points, k, student), strict=True):
-        stated = rollouts[n].turns[turn].parsed.foresight
-        probabilities = levels[n][turn]
-        if stated is None or stated.q is None or probabilities is None or not result.k:
+        said = episodes[n].turns[turn]
+        if said.foresight is None or said.q_expected is None or not result.k:
             continue
-        expected = float(LEVEL @ np.array(probabilities))
-        rows.append(
-            {"turn": turn, "q": stated.q, "expected": expected, "s": result.s, "k": result.k}
-        )
+        stated = {"q": said.foresight.q, "expected": said.q_expected}
+        rows.append({"turn": turn, **stated, "s": result.s, "k": result.k})
     return {"run": str(run), "stage": stage, "means": means(rows), "rows": rows}
 
 

@@ -246,6 +246,11 @@ def as_rows(sequence: TrainingSequence, rollout: Rollout) -> list[TrainingSequen
     return rows
 
 
+def remembering(rollout: Rollout) -> Rollout:
+    """The rollout as if every turn were kept whole: one document, in the order it happened."""
+    return replace(rollout, turns=tuple(replace(turn, kept_ids=None) for turn in rollout.turns))
+
+
 def in_order(sequence: TrainingSequence, rollout: Rollout) -> TrainingSequence:
     """What `reinforced` made of `rollout` as one document in the order in which it happened.
 
@@ -253,8 +258,7 @@ def in_order(sequence: TrainingSequence, rollout: Rollout) -> TrainingSequence:
     """
     if sequence.starts == (0,):
         return sequence
-    remembering = [replace(turn, kept_ids=None) for turn in rollout.turns]
-    whole = _layout(replace(rollout, turns=tuple(remembering)))
+    whole = _layout(remembering(rollout))
     streams = {
         name: [0.0] * len(whole.ids)
         for name in ("pg_weight", "kl_weight", "advantage", "sampling_logprobs")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -140,7 +139,7 @@ def _build(
             sequence = sequences[index]
             where = slice(start, start + len(sequence.ids))
             ids[r, where] = sequence.ids
-            for begin, end in pairwise((*sequence.starts, len(sequence.ids))):
+            for begin, end in sequence.documents:
                 document[r, start + begin : start + end] = number
                 position[r, start + begin : start + end] = np.arange(end - begin)
                 number += 1

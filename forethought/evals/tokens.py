@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from forethought.algos.batching import SupervisedRule, reinforced, supervised
+from forethought.algos.batching import SupervisedRule, reinforced, remembering, supervised
 from forethought.algos.credit import credit_episodes
 from forethought.config import RunConfig, read_resolved
 from forethought.domains import make_domain
@@ -158,8 +157,7 @@ def layout_rows(rollout: Rollout, earned: TrainingSequence, tokenizer: Any) -> I
         earned: what stage 3 made of it, as one document (`algos.batching.in_order`).
         tokenizer: decodes each id by itself.
     """
-    remembering = [replace(turn, kept_ids=None) for turn in rollout.turns]
-    taught = supervised(replace(rollout, turns=tuple(remembering)), SupervisedRule())
+    taught = supervised(remembering(rollout), SupervisedRule())
     for number, (span, turn, sampled) in enumerate(_layout(rollout)):
         yield {
             "index": number,

@@ -24,10 +24,9 @@ from forethought.types import TrainingSequence
 
 _BATCH_TOKENS = 2048  # of a forward pass
 _STEPS, _RATE = 100, 0.02  # of Adam on the whole objective; it has plateaus where L-BFGS stops
-_HOLD = (
-    50.0  # weight of the KL term: at 1 a level was written in every hundredth turn where another
-)
-# token was due, and at 50 the Brier score is as good
+_HOLD = 50.0
+"""Weight of the KL terms. At 1 a level stood where another token is due in every hundredth turn; at
+50 the Brier score is as good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

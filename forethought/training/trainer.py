@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise, zip_longest
+from itertools import zip_longest
 
 import torch
 from torch import Tensor
@@ -306,7 +306,7 @@ class Trainer:
 
 
 def _longest_document(sequence: TrainingSequence) -> int:
-    return max(b - a for a, b in pairwise((*sequence.starts, len(sequence.ids))))
+    return max(end - begin for begin, end in sequence.documents)
 
 
 def _count_trained(sequence: TrainingSequence, config: TrainerConfig) -> int:
