@@ -1,8 +1,8 @@
 """What the base model of workbook is trained on before its episodes: copying numbers.
 
-A random list is repeated, or the parts of a freshly drawn question are looked up: the amount of an
-account, the rule of a day, the number of days. Numbers are drawn anew and nothing is worked out, so
-only copying by position and match can lower the loss.
+A random list is repeated, accounts are named again and their amounts follow, or the parts of a
+freshly drawn question are looked up: the rule of a day, the number of days. Numbers are drawn anew
+and nothing is worked out, so only copying by position and match can lower the loss.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _OPERATORS: tuple[Operator, ...] = ("+", "-", "*")
 
 
 def drills(tokens: int, tokenizer: Any, seed: int) -> Iterator[TrainingSequence]:
-    """Copy drills until `tokens` tokens were made: lists, and look-ups in questions."""
+    """Copy drills until `tokens` tokens were made: lists, accounts, look-ups in questions."""
     rng = random.Random(f"drill/{seed}")
     made = 0
     while made < tokens:
-        kind = rng.choices((_repeat, _look_up), (1, 2))[0]
+        kind = rng.choices((_repeat, _accounts, _look_up), (1, 2, 2))[0]
         sequence = kind(rng, tokenizer)
         made += len(sequence.ids)
         yield sequence
@@ -37,6 +37,20 @@ def _number(rng: random.Random, digits: int) -> str:
 def _repeat(rng: random.Random, tokenizer: Any) -> TrainingSequence:
     text = " ; ".join(_number(rng, rng.randint(1, 6)) for _ in range(rng.randint(2, 6)))
     return drill_sequence([(f"{text} :", False), (f"{text} ;", True)], tokenizer, "drill/repeat")
+
+
+def _accounts(rng: random.Random, tokenizer: Any) -> TrainingSequence:
+    """Accounts and amounts, then the same in another order.
+
+    There are more than the two of a question, so that knowing the places is worth less than reading
+    the name.
+    """
+    names = rng.sample(ACCOUNTS, rng.randint(2, len(ACCOUNTS)))
+    amounts = {name: str(rng.randint(11, 99)) for name in names}
+    parts = [(" ; ".join(f"{name} {amounts[name]}" for name in names), False)]
+    for name in rng.sample(names, len(names)):
+        parts += [(f"; {name}", False), (amounts[name], True)]
+    return drill_sequence(parts, tokenizer, "drill/accounts")
 
 
 def _look_up(rng: random.Random, tokenizer: Any) -> TrainingSequence:

@@ -61,8 +61,11 @@ class WorkbookWriter:
         return ROUTES
 
     def can_tell(self, steps: Sequence[Step]) -> bool:
-        """See `Writer.can_tell`: every call serves a route."""
-        return all(step.action.kind in _TOOLS and _route(step) in ROUTES for step in _calls(steps))
+        """See `Writer.can_tell`: every call serves a route, and was carried out."""
+        return all(
+            step.action.kind in _TOOLS and _route(step) in ROUTES and _properties(step)
+            for step in _calls(steps)
+        )
 
 
 def _calls(steps: Sequence[Step]) -> list[Step]:
@@ -78,9 +81,12 @@ def _route(step: Step) -> str:
 
 
 def _properties(step: Step) -> tuple[str, ...]:
-    """`("d3", "odd")`, or the failure."""
+    """`("d3", "odd")`, or the failure; () where the call was not carried out."""
     text = step.observation.strip()
-    return (text,) if text in FAILURES else tuple(text.split()[1:])
+    if text in FAILURES:
+        return (text,)
+    number, *properties = text.split() or [""]
+    return tuple(properties) if number.lstrip("-").isdecimal() else ()
 
 
 def _open(facts: QuestionFacts, calls: Sequence[Step], step: int) -> int:

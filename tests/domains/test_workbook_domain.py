@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -85,12 +86,20 @@ def test_the_truth_of_the_wanderer_is_on_its_routes_and_copies_right() -> None:
         assert truth.choice is not None and truth.choice.chosen <= truth.choice.best
 
 
+def test_a_call_that_was_not_carried_out_cannot_be_told() -> None:
+    trajectory = domain().trajectories(1, tokenizer())[0]
+    step = replace(trajectory.steps[0], observation="")
+    assert domain().writer.can_tell(trajectory.steps)
+    assert not domain().writer.can_tell([step])
+    assert not domain().writer.can_tell([replace(step, observation="No calls are left.")])
+
+
 def test_drills_train_only_what_can_be_copied() -> None:
     words = tokenizer()
     made = list(drills(4000, words, 3))
     assert sum(len(sequence.ids) for sequence in made) >= 4000
     kinds = {sequence.source for sequence in made}
-    assert kinds == {"drill/repeat", "drill/look-up"}
+    assert kinds == {"drill/repeat", "drill/accounts", "drill/look-up"}
     for sequence in made:
         runs = [
             [token for token, _ in run]
