@@ -176,7 +176,7 @@ class RlConfig(Section):
     refit_ridge: float = Field(3e-5, ge=0)
     malformed_penalty: float = Field(0.5, ge=0)  # off the reward, a turn that breaks the format
     kl: float = Field(0.12, ge=0)  # weight of the KL to the policy that stage 3 began with
-    kl_temperature: float = Field(0.7, gt=0)  # of that policy; below 1 the KL term sharpens
+    kl_temperature: float = Field(0.5, gt=0)  # of that policy; below 1 the KL term sharpens
     kl_decision: float = Field(0.3, ge=0)  # causal: share of the KL at words that choose a way
     w_decision: float = Field(1.0, ge=0)  # causal: weight of those words in the policy gradient
     w_roadmap: float = Field(0.0, ge=0)  # of the other words of a roadmap

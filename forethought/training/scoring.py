@@ -81,9 +81,8 @@ class Scorer:
             policy: gets a gradient.
             reference: gets none.
             temperature: at which the tokens of the policy gradient were sampled.
-            kl_temperature: the reference is taken at this temperature (times that of sampling) for
-                tokens with a KL weight of 1, and as it is for others: words that choose a way, and
-                tokens whose KL term trains the output embeddings alone.
+            kl_temperature: the reference is taken at this temperature (times that of sampling), but
+                as it is for tokens whose KL term trains the output embeddings alone.
             bf16: autocast of the pass over the rows; logits keep the format of the weights.
         """
         self.policy = policy
@@ -112,7 +111,7 @@ class Scorer:
             assert self.reference is not None, "a divergence needs a reference"
             with torch.no_grad():
                 anchor = self._features(self.reference, batch, chosen)[:n]
-            sharp = chosen.streams["kl_weight"] == 1.0
+            sharp = chosen.streams["kl_weight"] > 0.0
             softness = torch.where(sharp, self._kl_temperature, 1.0)
         size = max(1, _LOGITS_KEPT // int(self.policy.model.config.vocab_size))
         pieces = [slice(first, min(first + size, n)) for first in range(0, max(n, 1), size)]
