@@ -110,6 +110,13 @@ def test_a_replay_shows_twenty_recorded_episodes_within_three_seconds_and_withou
     assert shown.stdout.count("  answer ") == 20
 
 
+def test_a_replay_of_a_world_without_a_recording_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["demo", "--replay", "--world", "workbook"]) == 2
+    assert "without a recording" in capsys.readouterr().err
+
+
 def test_top_level_help_names_every_verb_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out

@@ -13,7 +13,9 @@ ARMS = {"none": "[]", "all": '["fe-sft-grpo", "plain-grpo", "prompted"]'}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
-    parser.add_argument("--world", choices=["atlas"], default="atlas", help="which synthetic world")
+    parser.add_argument(
+        "--world", choices=["atlas", "workbook"], default="atlas", help="which synthetic world"
+    )
     parser.add_argument("--seed", help="seed of law, data, noise (default: the config's)")
     parser.add_argument("--fast", action="store_true", help="a smoke: small enough to mean nothing")
     parser.add_argument(
@@ -60,9 +62,18 @@ def run(args: argparse.Namespace) -> int:
 def _replay(world: str) -> int:
     """Prints the episodes of the package's recording, which says how it was made."""
     from forethought.cli._episode import show
+    from forethought.errors import InputError
     from forethought.runlog import read_episodes
 
-    with resources.as_file(resources.files("forethought") / "recordings" / world) as folder:
+    found = resources.files("forethought") / "recordings" / world
+    if not found.is_dir():
+        raise InputError(
+            f"demo --replay --world {world}",
+            got="a world without a recording",
+            expected="atlas",
+            next_step=f"leave --replay out to train on {world}",
+        )
+    with resources.as_file(found) as folder:
         print((folder / "README.md").read_text(encoding="utf-8").strip())
         episodes = read_episodes(folder / "episodes.jsonl")
         for episode in episodes:

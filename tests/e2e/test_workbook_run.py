@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from forethought.config import load_config
+from forethought.cli import main
+from forethought.jsonl import read_json
 from forethought.runlog import read_episodes
-from forethought.stages.pipeline import run_pipeline
 
 TINY = {
     "model.hidden": "32",
@@ -28,15 +28,15 @@ TINY = {
     "eval.num_tasks": "4",
     "eval.num_blocks": "4",
     "eval.imagine_k": "2",
-    "control.arms": "[]",
 }
 
 
 @pytest.mark.slow
 def test_a_run_goes_through_all_stages(tmp_path: Path) -> None:
-    summary = run_pipeline(
-        load_config("demo/workbook", TINY), tmp_path / "run", resume=False, command="test"
-    )
+    sizes = [word for name, value in TINY.items() for word in (f"--{name}", value)]
+    demo = ["demo", "--world", "workbook", "--fast", "--controls", "none"]
+    assert main([*demo, "--out", str(tmp_path / "run"), *sizes]) == 0
+    summary = read_json(tmp_path / "run" / "summary.json")
     assert {row["stage"] for row in summary["stages"]} == {"base", "midtrain", "sft", "rl"}
     episodes = read_episodes(tmp_path / "run/evals/rl/episodes.jsonl")
     assert len(episodes) == 4
