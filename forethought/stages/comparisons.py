@@ -17,6 +17,7 @@ METRICS = (
     "brier_skill_expected.all",
     "auroc_expected.first",
     "keyword_lift",
+    "choice_gain",
 )
 
 
