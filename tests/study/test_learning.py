@@ -89,16 +89,19 @@ class Study:
         assert cell.lo is not None and cell.hi is not None
         return cell.lo, cell.hi
 
-    def gain(self, name: str) -> dict[str, float]:
-        """Success after stage 3 of an arm minus that of the model it began with."""
+    def reinforced(self, name: str) -> None:
+        """Stage 3 of an arm from the model of stage 2, evaluated as `rl` of the arm."""
         context = self.arm(name)
         policy = rl.run(context, self.tagged("measured", self.items).copy())
         evaluate_stage(context, policy, "rl")
+
+    def gain(self, name: str, over: str, metric: str) -> dict[str, float]:
+        """A metric after stage 3 of an arm minus that of another, or of stage 2 (`measured`)."""
         after, before = (
             read_episodes(self.root / run / "evals" / stage / "episodes.jsonl")
-            for run, stage in ((name, "rl"), ("measured", "sft"))
+            for run, stage in ((name, "rl"), (over, "sft" if over == "measured" else "rl"))
         )
-        found = difference(paired_draws(after, before, ("success",), seed=SEED)["success"])
+        found = difference(paired_draws(after, before, (metric,), seed=SEED)[metric])
         assert found is not None
         return found
 
@@ -164,10 +167,12 @@ def _act_only(sequence: TrainingSequence, opening: int, act: int) -> TrainingSeq
     return replace(sequence, ce_weight=tuple(weights))
 
 
-def test_stage_three_wins_more_often_and_not_with_advantages_dealt_out_at_random(
+def test_stage_three_wins_more_often_and_chooses_better_than_by_advantages_dealt_out_at_random(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gained = study.gain("credited")
+    """Success alone does not tell credit: the KL term sharpens the text, and that wins, too."""
+    study.tagged("measured", study.items)
+    study.reinforced("credited")
     calls = 0
 
     def shuffled(*args: Any, **keys: Any) -> list[list[TurnCredit]]:
@@ -176,10 +181,15 @@ def test_stage_three_wins_more_often_and_not_with_advantages_dealt_out_at_random
         return _dealt(credit_episodes(*args, **keys), random.Random(calls))
 
     monkeypatch.setattr(rl, "credit_episodes", shuffled)
-    broken = study.gain("dealt")
+    study.reinforced("dealt")
     assert calls > 0
-    assert gained["lo"] > 0, gained
-    assert broken["lo"] <= 0 and broken["diff"] < gained["diff"], broken
+    for metric in ("success", "choice_gain"):
+        gained = study.gain("credited", "measured", metric)
+        assert gained["lo"] > 0, (metric, gained)
+    by_chance = study.gain("dealt", "measured", "choice_gain")
+    assert by_chance["lo"] <= 0, by_chance
+    credit = study.gain("credited", "dealt", "choice_gain")
+    assert credit["lo"] > 0, credit
 
 
 def _dealt(credits: list[list[TurnCredit]], rng: random.Random) -> list[list[TurnCredit]]:
