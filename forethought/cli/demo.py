@@ -65,12 +65,13 @@ def _replay(world: str) -> int:
     from forethought.errors import InputError
     from forethought.runlog import read_episodes
 
-    found = resources.files("forethought") / "recordings" / world
+    recordings = resources.files("forethought") / "recordings"
+    found = recordings / world
     if not found.is_dir():
         raise InputError(
             f"demo --replay --world {world}",
             got="a world without a recording",
-            expected="atlas",
+            expected=", ".join(sorted(folder.name for folder in recordings.iterdir())),
             next_step=f"leave --replay out to train on {world}",
         )
     with resources.as_file(found) as folder:

@@ -1,8 +1,8 @@
 """What the base model of workbook is trained on before its episodes: copying numbers.
 
 A random list is repeated, accounts are named again and their amounts follow, or the parts of a
-freshly drawn question are looked up: the rule of a day, the number of days. Numbers are drawn anew
-and nothing is worked out, so only copying by position and match can lower the loss.
+freshly drawn question are looked up: an amount, the rule of a day, the number of days. Numbers are
+drawn anew and nothing is worked out, so only copying by position and match can lower the loss.
 """
 
 from __future__ import annotations

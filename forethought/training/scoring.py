@@ -111,8 +111,7 @@ class Scorer:
             assert self.reference is not None, "a divergence needs a reference"
             with torch.no_grad():
                 anchor = self._features(self.reference, batch, chosen)[:n]
-            sharp = chosen.streams["kl_weight"] > 0.0
-            softness = torch.where(sharp, self._kl_temperature, 1.0)
+            softness = torch.where(held, 1.0, self._kl_temperature)
         size = max(1, _LOGITS_KEPT // int(self.policy.model.config.vocab_size))
         pieces = [slice(first, min(first + size, n)) for first in range(0, max(n, 1), size)]
         # The logits of one chunk may wait for the backward pass; those of many would add up.

@@ -186,6 +186,7 @@ def test_stage_three_wins_more_often_and_chooses_better_than_by_advantages_dealt
     for metric in ("success", "choice_gain"):
         gained = study.gain("credited", "measured", metric)
         assert gained["lo"] > 0, (metric, gained)
+    assert study.gain("credited", "dealt", "success")["diff"] > 0
     by_chance = study.gain("dealt", "measured", "choice_gain")
     assert by_chance["lo"] <= 0, by_chance
     credit = study.gain("credited", "dealt", "choice_gain")
