@@ -173,7 +173,7 @@ class RlConfig(Section):
     readout_lr: float = Field(2e-2, gt=0)  # causal: of the output embeddings, from Brier alone
     brier_below: float = Field(0.15, ge=0, le=1)  # share of the Brier gradient for other layers
     refit_rollouts: int = Field(1000, ge=0)  # causal: of the finished policy, for its levels; 0: no
-    refit_ridge: float = Field(3e-5, ge=0)
+    refit_ridge: float = Field(1e-2, ge=0)  # of the regression that the refit begins with
     malformed_penalty: float = Field(0.5, ge=0)  # off the reward, a turn that breaks the format
     kl: float = Field(0.12, ge=0)  # weight of the KL to the policy that stage 3 began with
     kl_temperature: float = Field(0.5, gt=0)  # of that policy; below 1 the KL term sharpens

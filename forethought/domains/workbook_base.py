@@ -1,8 +1,10 @@
 """What the base model of workbook is trained on before its episodes: copying numbers.
 
-A random list is repeated, accounts are named again and their amounts follow, or the parts of a
-freshly drawn question are looked up: an amount, the rule of a day, the number of days. Numbers are
-drawn anew and nothing is worked out, so only copying by position and match can lower the loss.
+First lists are repeated again and again, and accounts are asked for and their amounts follow: dense
+work by which copying by match is learned in a few hundred steps. Which of two amounts is due is one
+bit an episode; with episodes and sparse drills alone most seeds never learned it. Then come numbers
+of several digits and the parts of freshly drawn questions: an amount, the rule of a day, the number
+of days. Numbers are drawn anew and nothing is worked out.
 """
 
 from __future__ import annotations
@@ -17,15 +19,17 @@ from forethought.worlds.workbook.physics import Operator, Rule, render_rule
 from forethought.worlds.workbook.text import ACCOUNTS, QuestionFacts, render_question
 
 _OPERATORS: tuple[Operator, ...] = ("+", "-", "*")
+_DENSE = 0.8  # share of the tokens
 
 
 def drills(tokens: int, tokenizer: Any, seed: int) -> Iterator[TrainingSequence]:
-    """Copy drills until `tokens` tokens were made: lists, accounts, look-ups in questions."""
+    """Copy drills until `tokens` tokens were made: the dense ones, then the others."""
     rng = random.Random(f"drill/{seed}")
     made = 0
     while made < tokens:
-        kind = rng.choices((_repeat, _accounts, _look_up), (1, 2, 2))[0]
-        sequence = kind(rng, tokenizer)
+        dense = made < _DENSE * tokens
+        kinds = (_again, _accounts) if dense else (_repeat, _look_up)
+        sequence = rng.choices(kinds, (3, 2) if dense else (1, 2))[0](rng, tokenizer)
         made += len(sequence.ids)
         yield sequence
 
@@ -34,21 +38,35 @@ def _number(rng: random.Random, digits: int) -> str:
     return str(rng.randrange(10 ** (digits - 1), 10**digits))
 
 
+def _amount(rng: random.Random) -> str:
+    return str(rng.randint(11, 99))
+
+
 def _repeat(rng: random.Random, tokenizer: Any) -> TrainingSequence:
     text = " ; ".join(_number(rng, rng.randint(1, 6)) for _ in range(rng.randint(2, 6)))
     return drill_sequence([(f"{text} :", False), (f"{text} ;", True)], tokenizer, "drill/repeat")
 
 
+def _again(rng: random.Random, tokenizer: Any) -> TrainingSequence:
+    """A short list of accounts and amounts, four times more."""
+    words = [
+        rng.choice(ACCOUNTS) if rng.random() < 0.25 else _amount(rng)
+        for _ in range(rng.randint(4, 10))
+    ]
+    text = " ".join(words)
+    return drill_sequence([(text, False), *[(text, True)] * 4], tokenizer, "drill/again")
+
+
 def _accounts(rng: random.Random, tokenizer: Any) -> TrainingSequence:
-    """Accounts and amounts, then the same in another order.
+    """Accounts and amounts, then sixteen times one of them.
 
     There are more than the two of a question, so that knowing the places is worth less than reading
     the name.
     """
     names = rng.sample(ACCOUNTS, rng.randint(2, len(ACCOUNTS)))
-    amounts = {name: str(rng.randint(11, 99)) for name in names}
+    amounts = {name: _amount(rng) for name in names}
     parts = [(" ; ".join(f"{name} {amounts[name]}" for name in names), False)]
-    for name in rng.sample(names, len(names)):
+    for name in rng.choices(names, k=16):
         parts += [(f"; {name}", False), (amounts[name], True)]
     return drill_sequence(parts, tokenizer, "drill/accounts")
 
@@ -56,7 +74,7 @@ def _accounts(rng: random.Random, tokenizer: Any) -> TrainingSequence:
 def _look_up(rng: random.Random, tokenizer: Any) -> TrainingSequence:
     """A question of random numbers, then `name : part` for some of its parts."""
     first, second = rng.sample(ACCOUNTS, 2)
-    amounts = {name: rng.randint(11, 99) for name in (first, second)}
+    amounts = {name: int(_amount(rng)) for name in (first, second)}
     rule: Rule = tuple(
         (rng.choice(_OPERATORS), rng.randint(1, 19)) for _ in range(rng.randint(1, 3))
     )

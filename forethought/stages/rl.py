@@ -34,6 +34,7 @@ from forethought.types import Episode, Rollout, Task, TrainingSequence, TurnCred
 
 TASK_OFFSET = 50_000  # where the tasks of stage 3 begin, behind those of stage 0
 HELD_SHARE = 8  # one in so many rollouts of the refit shows it what the other tokens are
+REFITS = 2
 NOTHING = TurnCredit(plan=0.0, confidence=0.0, act=0.0, analysis=0.0)
 
 
@@ -79,26 +80,31 @@ def run(context: Context, policy: Policy) -> Policy:
 
 
 def _refit(context: Context, policy: Policy, log: MetricsLog) -> None:
-    """Fits the numbers of the finished policy to fresh rollouts of it, one a task."""
+    """Fits the numbers of the finished policy to fresh rollouts of it, one a task, twice.
+
+    The second time the rollouts read the numbers of the first: a later number sees earlier ones.
+    """
     section = context.config.rl
-    tasks = context.domain.tasks(
-        "train", section.refit_rollouts, offset=TASK_OFFSET + section.updates * section.prompts
-    )
-    rollouts = _sample(context, policy, tasks, members=1, key=(4,))
+    offset = TASK_OFFSET + section.updates * section.prompts
     reward = reward_config(section)
-    sequences: list[TrainingSequence] = []
-    for number, rollout in enumerate(rollouts):
-        episode = to_episode(rollout, reward, context.domain.env_name)
-        if episode.error is not None:
-            continue
-        sequence = _sequence(context, policy, rollout, [NOTHING] * len(rollout.turns), episode)
-        others = sequence.kl_weight if number % HELD_SHARE == 0 else ()
-        sequences.append(replace(sequence, pg_weight=(), kl_weight=others))
-    if not any(sequence.brier for sequence in sequences):
-        say(f"{context.eval_name('rl')}: no rollout states a number that could be fitted")
-        return
-    found = refit_levels(policy, sequences, ridge=section.refit_ridge)
-    log.append(section.updates + 1, **{f"refit_{name}": value for name, value in found.items()})
+    for number in range(REFITS):
+        tasks = context.domain.tasks("train", section.refit_rollouts, offset=offset)
+        offset += len(tasks)
+        rollouts = _sample(context, policy, tasks, members=1, key=(4, number))
+        sequences: list[TrainingSequence] = []
+        for place, rollout in enumerate(rollouts):
+            episode = to_episode(rollout, reward, context.domain.env_name)
+            if episode.error is not None:
+                continue
+            sequence = _sequence(context, policy, rollout, [NOTHING] * len(rollout.turns), episode)
+            others = sequence.kl_weight if place % HELD_SHARE == 0 else ()
+            sequences.append(replace(sequence, pg_weight=(), kl_weight=others))
+        if not any(sequence.brier for sequence in sequences):
+            say(f"{context.eval_name('rl')}: no rollout states a number that could be fitted")
+            return
+        found = refit_levels(policy, sequences, ridge=section.refit_ridge)
+        stats = {f"refit_{name}": value for name, value in found.items()}
+        log.append(section.updates + 1 + number, **stats)
 
 
 def _resume(
