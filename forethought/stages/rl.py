@@ -97,14 +97,30 @@ def _refit(context: Context, policy: Policy, log: MetricsLog) -> None:
             if episode.error is not None:
                 continue
             sequence = _sequence(context, policy, rollout, [NOTHING] * len(rollout.turns), episode)
-            others = sequence.kl_weight if place % HELD_SHARE == 0 else ()
-            sequences.append(replace(sequence, pg_weight=(), kl_weight=others))
+            sequences.append(_fitted(sequence, rollout, shows_others=place % HELD_SHARE == 0))
         if not any(sequence.brier for sequence in sequences):
             say(f"{context.eval_name('rl')}: no rollout states a number that could be fitted")
             return
         found = refit_levels(policy, sequences, ridge=section.refit_ridge)
         stats = {f"refit_{name}": value for name, value in found.items()}
         log.append(section.updates + 1 + number, **stats)
+
+
+def _fitted(
+    sequence: TrainingSequence, rollout: Rollout, *, shows_others: bool
+) -> TrainingSequence:
+    """The slots of a rollout to be fitted, and the tokens whose probabilities are to be kept.
+
+    The number before an answer is kept: labels taught it from the outcome of that very answer, so
+    the policy reads it as a word for which answer is right, and another number gets another answer.
+    """
+    kept = list(sequence.kl_weight) if shows_others else [0.0] * len(sequence.ids)
+    slots, last = sequence.brier, rollout.turns[-1].parsed
+    answers = last.action is not None and last.action.kind == "answer"
+    if answers and slots and last.foresight is not None and last.foresight.q is not None:
+        slots, held = slots[:-1], slots[-1]
+        kept[held.position] = 1.0
+    return replace(sequence, pg_weight=(), kl_weight=tuple(kept), brier=slots)
 
 
 def _resume(

@@ -33,6 +33,11 @@ def rollouts(policy: Policy, num: int, seed: int = 0) -> list[TrainingSequence]:
     return made
 
 
+def alone(sources: list[TrainingSequence]) -> list[TrainingSequence]:
+    """Each up to its number: nothing behind it, so every level is familiar, and nothing held."""
+    return [replace(source, ids=source.ids[:7], kl_weight=()) for source in sources]
+
+
 def expected(policy: Policy, sequence: TrainingSequence) -> float:
     slot = sequence.brier[0].position
     with torch.no_grad():
@@ -44,7 +49,7 @@ def expected(policy: Policy, sequence: TrainingSequence) -> float:
 def test_the_number_learns_what_outcomes_follow_and_only_levels_move() -> None:
     policy = word_policy()
     before = {name: p.detach().clone() for name, p in policy.model.named_parameters()}
-    made = [replace(source, kl_weight=()) for source in rollouts(policy, 200)]
+    made = alone(rollouts(policy, 200))
     found = refit_levels(policy, made, ridge=1e-3)
     assert found["slots"] == 200
     assert found["brier_after"] < 0.75 * found["brier_before"]
@@ -67,7 +72,7 @@ def test_the_number_learns_what_outcomes_follow_and_only_levels_move() -> None:
 def test_a_number_that_is_sure_of_one_level_is_moved_all_the_same() -> None:
     """The exact Brier score has no gradient there: the level stayed at 45 % while success rose."""
     policy = word_policy()
-    made = [replace(source, kl_weight=()) for source in rollouts(policy, 200)]
+    made = alone(rollouts(policy, 200))
     policy.untie()
     sure = (policy.level_ids() or ())[9]
     with torch.no_grad():
@@ -110,7 +115,7 @@ def test_levels_behind_which_the_policy_does_not_go_on_are_not_stated() -> None:
 
 def test_with_an_endless_ridge_every_number_is_the_base_rate() -> None:
     policy = word_policy()
-    made = [replace(source, kl_weight=()) for source in rollouts(policy, 200)]
+    made = alone(rollouts(policy, 200))
     refit_levels(policy, made, ridge=1e9)
     rate = sum(s.brier[0].target for s in made) / len(made)
     stated = [expected(policy, s) for s in made]
@@ -122,8 +127,7 @@ def test_with_an_endless_ridge_every_number_is_the_base_rate() -> None:
 def test_outcomes_that_are_all_alike_give_the_level_at_that_end(won: float) -> None:
     policy = word_policy()
     made = [
-        replace(s, kl_weight=(), brier=(replace(s.brier[0], target=won),))
-        for s in rollouts(policy, 60)
+        replace(s, brier=(replace(s.brier[0], target=won),)) for s in alone(rollouts(policy, 60))
     ]
     refit_levels(policy, made, ridge=1e-2)
     assert expected(policy, made[0]) == pytest.approx(won, abs=0.1)
@@ -148,7 +152,7 @@ def test_other_tokens_keep_their_probabilities_where_the_kl_term_sees_them() -> 
 
 def test_a_level_stays_as_likely_as_it_was_where_one_is_due() -> None:
     policy = word_policy()
-    made = [replace(source, kl_weight=()) for source in rollouts(policy, 100)]
+    made = alone(rollouts(policy, 100))
     ids = torch.tensor(policy.level_ids())
     contexts = torch.tensor([s.ids[:6] for s in made])
     policy.untie()
