@@ -19,7 +19,7 @@ from forethought.worlds.workbook.physics import Operator, Rule, render_rule
 from forethought.worlds.workbook.text import ACCOUNTS, QuestionFacts, render_question
 
 _OPERATORS: tuple[Operator, ...] = ("+", "-", "*")
-_DENSE = 0.8  # share of the tokens
+_DENSE = 0.8  # share of the tokens that the dense drills take
 
 
 def drills(tokens: int, tokenizer: Any, seed: int) -> Iterator[TrainingSequence]:
@@ -27,9 +27,11 @@ def drills(tokens: int, tokenizer: Any, seed: int) -> Iterator[TrainingSequence]
     rng = random.Random(f"drill/{seed}")
     made = 0
     while made < tokens:
-        dense = made < _DENSE * tokens
-        kinds = (_again, _accounts) if dense else (_repeat, _look_up)
-        sequence = rng.choices(kinds, (3, 2) if dense else (1, 2))[0](rng, tokenizer)
+        if made < _DENSE * tokens:
+            kind = rng.choices((_again, _accounts), (3, 2))[0]
+        else:
+            kind = rng.choices((_repeat, _look_up), (1, 2))[0]
+        sequence = kind(rng, tokenizer)
         made += len(sequence.ids)
         yield sequence
 
@@ -38,8 +40,8 @@ def _number(rng: random.Random, digits: int) -> str:
     return str(rng.randrange(10 ** (digits - 1), 10**digits))
 
 
-def _amount(rng: random.Random) -> str:
-    return str(rng.randint(11, 99))
+def _amount(rng: random.Random) -> int:
+    return rng.randint(11, 99)
 
 
 def _repeat(rng: random.Random, tokenizer: Any) -> TrainingSequence:
@@ -50,7 +52,7 @@ def _repeat(rng: random.Random, tokenizer: Any) -> TrainingSequence:
 def _again(rng: random.Random, tokenizer: Any) -> TrainingSequence:
     """A short list of accounts and amounts, four times more."""
     words = [
-        rng.choice(ACCOUNTS) if rng.random() < 0.25 else _amount(rng)
+        rng.choice(ACCOUNTS) if rng.random() < 0.25 else str(_amount(rng))
         for _ in range(rng.randint(4, 10))
     ]
     text = " ".join(words)
@@ -67,14 +69,14 @@ def _accounts(rng: random.Random, tokenizer: Any) -> TrainingSequence:
     amounts = {name: _amount(rng) for name in names}
     parts = [(" ; ".join(f"{name} {amounts[name]}" for name in names), False)]
     for name in rng.choices(names, k=16):
-        parts += [(f"; {name}", False), (amounts[name], True)]
+        parts += [(f"; {name}", False), (str(amounts[name]), True)]
     return drill_sequence(parts, tokenizer, "drill/accounts")
 
 
 def _look_up(rng: random.Random, tokenizer: Any) -> TrainingSequence:
     """A question of random numbers, then `name : part` for some of its parts."""
     first, second = rng.sample(ACCOUNTS, 2)
-    amounts = {name: int(_amount(rng)) for name in (first, second)}
+    amounts = {name: _amount(rng) for name in (first, second)}
     rule: Rule = tuple(
         (rng.choice(_OPERATORS), rng.randint(1, 19)) for _ in range(rng.randint(1, 3))
     )

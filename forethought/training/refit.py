@@ -32,7 +32,6 @@ _HOLD, _NEAR = 300.0, 1e-3
 """Weights of the KL terms and of the squared change. At 50 and 0 a level stood where another token
 is due in every hundredth turn; so in one of 300, and the estimate is as good."""
 
-
 _CONTEXTS = 32  # in which every level is tried
 _BEHIND = 3  # tokens: "%", the closing tag, the next tag
 _FAMILIAR = 0.9
@@ -219,12 +218,11 @@ def _familiar(
         before = sequence.ids[begin:position]
         rows = torch.tensor([[*before, level, *behind] for level in ids], device=policy.device)
         logits = policy.model(input_ids=rows).logits[:, len(before) :].float()
-        targets = torch.tensor(behind, device=policy.device).expand(len(ids), -1).unsqueeze(-1)
+        targets = rows[:, len(before) + 1 :].unsqueeze(-1)
         chances = logits[:, :-1].log_softmax(-1).gather(-1, targets)
         found += chances.sum((1, 2)).exp()
-    best = sorted(range(len(ids)), key=lambda n: -float(found[n]))
-    kept = {n for n in best if found[n] >= _FAMILIAR * found[best[0]]} | set(best[:2])
-    return sorted(kept)
+    least = min(_FAMILIAR * found.max(), found.topk(2).values[-1])
+    return (found >= least).nonzero().flatten().tolist()
 
 
 def _with_levels(
