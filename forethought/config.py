@@ -14,7 +14,8 @@ import tomllib
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from types import NoneType
+from typing import Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -290,7 +291,8 @@ def load_config(path_or_name: str, overrides: Mapping[str, str] | None = None) -
 
     Args:
         path_or_name: a TOML file, or a name of `config_names()`.
-        overrides: `{"rl.group_size": "8"}`; values are read as TOML, else taken as text.
+        overrides: `{"rl.group_size": "8"}`; values are read as TOML, else taken as text, and so
+            is what the key takes as text only (`midtrain.corpus=true`).
 
     Raises:
         InputError: no such file or name, not TOML, an unknown key, an impossible value.
@@ -306,7 +308,7 @@ def load_config(path_or_name: str, overrides: Mapping[str, str] | None = None) -
             next_step="mend the line that the message names",
         ) from error
     for dotted, value in (overrides or {}).items():
-        set_dotted(table, dotted, value)
+        set_dotted(table, dotted, value, text=_takes_text(dotted))
 
     def place(key: str) -> tuple[str, int | None]:
         flag = next((k for k in overrides or {} if f"{key}.".startswith(f"{k}.")), None)
@@ -357,6 +359,17 @@ def read_resolved(file: Path) -> RunConfig:
             next_step="restore the file; for a run of another version, add the value it had then",
         )
     return found
+
+
+def _takes_text(key: str) -> bool:
+    """Whether a dotted key takes nothing but a text."""
+    kind: Any = RunConfig
+    for part in key.split("."):
+        if part not in getattr(kind, "model_fields", {}):
+            return False
+        kind = kind.model_fields[part].annotation
+    options = get_args(kind) or (kind,)
+    return all(option in (str, NoneType) or isinstance(option, str) for option in options)
 
 
 def _known_keys(key: str) -> str:

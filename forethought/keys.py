@@ -46,8 +46,11 @@ def json_line(text: str, path: Sequence[str | int]) -> int:
     return text.count("\n", 0, start) + 1
 
 
-def set_dotted(table: dict[str, Any], dotted: str, text: str) -> None:
+def set_dotted(table: dict[str, Any], dotted: str, written: str, *, text: bool = False) -> None:
     """Sets a key such as `rl.group_size` of nested tables to a value written as TOML, or to a text.
+
+    Args:
+        text: the key takes a text only: `true` or `7` without quotes is one.
 
     Raises:
         InputError: a part of the key before the last names a value.
@@ -63,7 +66,8 @@ def set_dotted(table: dict[str, Any], dotted: str, text: str) -> None:
                 next_step="see docs/configuration.md",
             )
         table = child
-    table[last] = _value(text)
+    value = _value(written)
+    table[last] = written if text and not isinstance(value, str) else value
 
 
 def _value(text: str) -> Any:

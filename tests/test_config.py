@@ -36,6 +36,12 @@ def test_overrides_are_typed_and_reach_nested_tables() -> None:
     assert config.rl.group_size == 5 and config.sft.optim.lr == 1e-3
 
 
+@pytest.mark.parametrize("written", ["true", '"true"'])
+def test_a_key_that_takes_a_text_is_not_read_as_a_truth_value_or_a_number(written: str) -> None:
+    config = load_config("demo/atlas", {"midtrain.corpus": written, "name": "7"})
+    assert config.midtrain.corpus == "true" and config.name == "7"
+
+
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
