@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from forethought.types import Episode, JsonRow, StopReason
 
 CAUSES: dict[str, str] = {
+    "no route": "none of the task's routes can succeed, and only the estimate can be right",
     "no action": "a turn held nothing that could be carried out",
     "copied wrong": "a call or the answer names something that nothing had shown",
     "query wrong": "a call that no listed route makes",
@@ -24,7 +25,9 @@ _GIVE_UP = "none"
 
 def cause(episode: Episode) -> str:
     """Why a lost episode was lost, by the rules of `CAUSES`."""
-    turns = episode.turns
+    turns, choice = episode.turns, episode.choice
+    if choice is not None and choice.best <= 1e-9:
+        return "no route"
     if any(turn.action is None for turn in turns):
         return "no action"
     if any(turn.copied is False for turn in turns) or _invented(episode):
@@ -32,7 +35,6 @@ def cause(episode: Episode) -> str:
     known = [turn.oracle_p is not None for turn in turns]
     if known and known[0] and not all(known):
         return "query wrong"
-    choice = episode.choice
     if choice is not None and choice.chosen < choice.mean - 1e-9:
         return "plan wrong"
     if any(turn.tool_error for turn in turns):

@@ -45,6 +45,7 @@ def episode(*turns: EpisodeTurn, **changes: Any) -> Episode:
 
 
 LOST = {
+    "no route": episode(choice=Choice(chosen=0.0, mean=0.0, best=0.0)),
     "no action": episode(turn(action=None)),
     "copied wrong": episode(turn(copied=False)),
     "query wrong": episode(turn(), turn(oracle_p=None)),
