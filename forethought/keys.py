@@ -50,6 +50,9 @@ def set_dotted(table: dict[str, Any], dotted: str, written: str, *, text: bool =
     """Sets a key such as `rl.group_size` of nested tables to a value written as TOML, or to a text.
 
     Args:
+        table: changed in place.
+        dotted: the key.
+        written: the value as it stands in a TOML file.
         text: the key takes a text only: `true` or `7` without quotes is one.
 
     Raises:

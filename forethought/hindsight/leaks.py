@@ -10,8 +10,10 @@ The filters see state, future and accepted answers; each reason has a code:
 * `overlap`  the block retells a result: ROUGE-L of 0.3 or more, or a stretch word by word
 * `voice`    the block speaks of a given future ("the path shows", "ground truth", "verified")
 
-Types, properties and signs are what a block is for; they are no entities unless they are in the
-lexicon that texts without capitals need. The likelihood filter, which needs a model, is in
+Another spelling hides nothing: accents and case, numbers in words, dates in another format,
+initials, a name split or run together (`forethought.hindsight.spellings`). Types, properties and
+signs are what a block is for; they are no entities unless they are in the lexicon that texts
+without capitals need. The likelihood filter, which needs a model, is in
 `forethought.hindsight.likelihood`.
 """
 
@@ -23,6 +25,17 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from forethought.foresight.grounding import contains, normalise
+from forethought.hindsight.spellings import (
+    DIGIT_WORDS,
+    accented,
+    dates,
+    initialisms,
+    initials,
+    joins,
+    long_names,
+    plain,
+    years,
+)
 from forethought.types import Foresight
 
 CODES: dict[str, str] = {
@@ -37,6 +50,10 @@ ROUGE_LIMIT = 0.3
 RUN_LIMIT, RUN_LEAST = 8, 4
 """A copy is half of a sentence in a row: at least 4 words, and never more than 8."""
 
+SPLIT_LEAST = 5
+"""Letters of a name that is looked for in pieces; shorter ones arise by chance."""
+_DIGITS = frozenset("0123456789")
+
 _CAPITAL = re.compile(r"[A-Z\u00c0-\u00de][\w'\u2019-]*")
 _NUMBER = re.compile(r"(?<![\w.,-])\d[\d,]*(?:\.\d+)?(?![\w-])(?!\.\d)")
 _SENTENCE_END = re.compile(r"(?:^|[.!?:;\n(]|--)[\s*#>-]*$")
@@ -46,6 +63,12 @@ a an and are as at but by can could did do does first for from had has have he h
 however i if in into is it its later many may might more most new no not of on one or other our
 second she should since so some such than that the their then there these they third this those
 though to two under until was we were what when where which while who why will with would yes you
+above according after against all along also although among another around ask based because before
+behind below beside between beyond both called check compare currently despite directed during each
+earlier eventually every expect featuring finally find following formerly founded get go identify
+inside known like located look named near only originally outside over produced published read
+released retrieve search see set several starring through today together toward unlike upon use via
+within without written
 january february march april may june july august september october november december monday
 tuesday wednesday thursday friday saturday sunday
 """
@@ -129,10 +152,19 @@ def check(
         block: what was written.
         entities: names of a world whose text has no capitals; None = go by capitals alone.
     """
+    foreign = {word for told in (*future, *answers) for word in accented(told)}
+    state, future, answers = plain(state), [plain(o) for o in future], [plain(a) for a in answers]
+    block = Foresight(
+        roadmap=plain(block.roadmap),
+        keywords=tuple(plain(keyword) for keyword in block.keywords),
+        analysis=plain(block.analysis),
+        q=block.q,
+    )
     text = _block_text(block)
     found = {
         "answer": any(_tells_alias(block, text, state, alias) for alias in answers),
-        "entity": _tells_entity(text, state, [*future, *answers], tuple(entities or ())),
+        "entity": bool(foreign & {*normalise(text)} - {*normalise(state)})
+        or _tells_entity(text, state, [*future, *answers], tuple(entities or ())),
         "overlap": any(_retells(block, state, observation) for observation in future),
         "voice": _VOICE.search(text) is not None,
     }
@@ -151,33 +183,51 @@ def _block_text(block: Foresight) -> str:
 
 def _tells_alias(block: Foresight, text: str, state: str, alias: str) -> bool:
     alias = alias.strip()
-    plain = " ".join(normalise(alias))
-    if not plain:
+    flat = " ".join(normalise(alias))
+    if not flat:
         return bool(alias) and alias in text and alias not in state
-    if re.search(_TOLD.format(alias=re.escape(alias)), text, re.IGNORECASE):
+    spelt = (alias, DIGIT_WORDS[int(flat)]) if flat in _DIGITS else (alias,)
+    told = "|".join(re.escape(form) for form in spelt)
+    if re.search(_TOLD.format(alias=f"(?:{told})"), text, re.IGNORECASE):
         return True
     if contains(alias, state):
         return False
-    if plain in _CLOSED or len(plain) == 1:
-        return _names_short(block, alias, plain)
+    if flat in _CLOSED or len(flat) == 1:
+        return _names_short(block, alias, flat)
     if _NUMBER.fullmatch(alias):
         return _value(alias) in _numbers(text) - _numbers(state)
-    return contains(alias, text)
+    if dates(alias) & (dates(text) - dates(state)) or contains(alias, text):
+        return True
+    return _hides((alias,), text, state, shortest_initials=2)
 
 
-def _names_short(block: Foresight, alias: str, plain: str) -> bool:
+def _hides(names: Sequence[str], text: str, state: str, *, shortest_initials: int) -> bool:
+    """True where the block has the initials of a name, or the name split or run together."""
+    tokens = [normalise(name) for name in names if len(name) >= SPLIT_LEAST]
+    mine, known = normalise(text), normalise(state)
+    split = {"".join(t) for t in tokens} & (joins(mine) - joins(known))
+    merged = {"".join(t) for t in tokens if len(t) > 1} & set(mine)
+    if (split | merged) - set(known):
+        return True
+    told = initials(text, shortest=shortest_initials) - initials(state, shortest=2)
+    whole = {letters for name in names for letters in initialisms(name)} if told else set()
+    return any(t in whole or (len(t) > 2 and any(t in letters for letters in whole)) for t in told)
+
+
+def _names_short(block: Foresight, alias: str, flat: str) -> bool:
     """True where a digit, a letter or a word such as yes is a keyword or a word of the roadmap.
 
     The analysis weighs chances and may count and doubt in such words.
     """
-    if any(" ".join(normalise(keyword)) == plain for keyword in block.keywords):
+    forms = {flat, DIGIT_WORDS[int(flat)]} if flat in _DIGITS else {flat}
+    if any(" ".join(normalise(keyword)) in forms for keyword in block.keywords):
         return True
     text = _INNOCENT.sub(" ", " ; ".join([block.roadmap, *block.keywords]))
-    if plain.isdecimal():
-        return plain in _numbers(text)
+    if flat.isdecimal():
+        return flat in _numbers(text)
     # One letter in another case, and A at the head of a sentence, are words of their own.
-    one_letter = len(plain) == 1 and plain.isalpha()
-    article = r"(?!\s+[a-z])" if plain == "a" else ""
+    one_letter = len(flat) == 1 and flat.isalpha()
+    article = r"(?!\s+[a-z])" if flat == "a" else ""
     pattern = rf"(?<![\w-]){re.escape(alias)}(?![\w-]){article}"
     return re.search(pattern, text, 0 if one_letter else re.IGNORECASE) is not None
 
@@ -187,13 +237,19 @@ def _tells_entity(text: str, state: str, later: Sequence[str], lexicon: Sequence
     if any(_newly(name, text, state, joined) for name in lexicon):
         return True
     numbers = {n for n in _numbers(joined) if len(n) > 1}  # single digits count links and steps
-    if numbers & (_numbers(text) - _numbers(state)):
+    if numbers & (_numbers(text) - _numbers(state)) or dates(joined) & (dates(text) - dates(state)):
         return True
     runs = _capital_runs(joined)
     pairs = dict.fromkeys(pair for run in runs for pair in _pairs(run))
     if any(contains(pair, text) and not contains(pair, state) for pair in pairs):
         return True
-    return any(not contains(word, state) for word in _single_names(text, state, joined, runs))
+    if any(not contains(word, state) for word in _single_names(text, state, joined, runs)):
+        return True
+    small = _small_words(state, joined)
+    words = {word for run in runs for word in run} - {*_sentence_heads(joined)}
+    single = [w for w in words if w.lower() not in small and w.lower() not in _KINDS]
+    long = [name for name in long_names(joined) if not contains(name, state)]
+    return _hides([*single, *pairs, *long], text, state, shortest_initials=3)
 
 
 def _newly(name: str, text: str, state: str, later: str) -> bool:
@@ -208,19 +264,26 @@ def _single_names(text: str, state: str, later: str, runs: Sequence[Sequence[str
     be a capital inside a sentence of the block. A part of a longer name must be a capital in the
     block, too; a name of one word counts however the block writes it.
     """
-    small = set(re.findall(r"\b[a-z][\w'-]*", f"{state}\n{later}"))
+    small = _small_words(state, later)
     later_heads, heads = _sentence_heads(later), _sentence_heads(text)
-    written = {word for run in _capital_runs(text) for word in run}
+    heads = {word.lower() for word in heads}
+    written = {word.lower() for run in _capital_runs(text) for word in run}
     names: list[str] = []
-    for run in runs:
+    halves = [[part] for run in runs for word in run for part in _halves(word)]
+    for run in [*runs, *halves]:
         for word in run:
-            if word.lower() in small or word.lower() in _KINDS:
+            low = word.lower()
+            if low in small or low in _KINDS:
                 continue
-            inside = word in written and word not in heads
-            known = word not in later_heads and (len(run) == 1 or word in written)
+            inside = low in written and low not in heads
+            known = low in written if len(run) > 1 else word not in later_heads
             if inside or (known and contains(word, text)):
                 names.append(word)
     return names
+
+
+def _small_words(state: str, later: str) -> set[str]:
+    return set(re.findall(r"\b[a-z][\w'-]*", f"{state}\n{later}"))
 
 
 def _capital_runs(text: str) -> list[list[str]]:
@@ -239,6 +302,12 @@ def _capital_runs(text: str) -> list[list[str]]:
             runs.append([word])
         last_end = found.end()
     return runs
+
+
+def _halves(word: str) -> list[str]:
+    """Szoke, Varga of Szoke-Varga; nothing of Anglo-saxon and of a plain word."""
+    parts = word.split("-")
+    return parts if len(parts) > 1 and all(part[:1].isupper() for part in parts) else []
 
 
 def _pairs(run: list[str]) -> list[str]:
@@ -260,7 +329,7 @@ def _sentence_heads(text: str) -> set[str]:
 
 
 def _numbers(text: str) -> set[str]:
-    return {_value(found[0]) for found in _NUMBER.finditer(text)}
+    return {_value(found[0]) for found in _NUMBER.finditer(text)} | years(text)
 
 
 def _value(number: str) -> str:
