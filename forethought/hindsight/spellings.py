@@ -14,8 +14,24 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 _LETTERS = str.maketrans(
-    {"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ß": "ss", "æ": "ae", "Æ": "Ae"}
-    | {"œ": "oe", "Œ": "Oe", "\u0131": "i", "ð": "d", "þ": "th", "\u2019": "'", "\u2018": "'"}
+    {
+        "\u00f8": "o",
+        "\u00d8": "O",
+        "\u0142": "l",
+        "\u0141": "L",
+        "\u0111": "d",
+        "\u0110": "D",
+        "\u00df": "ss",
+        "\u00e6": "ae",
+        "\u00c6": "Ae",
+        "\u0153": "oe",
+        "\u0152": "Oe",
+        "\u0131": "i",
+        "\u00f0": "d",
+        "\u00fe": "th",
+        "\u2019": "'",
+        "\u2018": "'",
+    }
 )
 """Letters and quotation marks that have no decomposition."""
 
@@ -25,8 +41,10 @@ _SMALL_TEXT = (
 )
 _TENS_TEXT = "twenty thirty forty fifty sixty seventy eighty ninety"
 DIGIT_WORDS = tuple(_SMALL_TEXT.split()[:10])
-_VALUES = {word: number for number, word in enumerate(_SMALL_TEXT.split())}
-_VALUES |= {word: 10 * number for number, word in enumerate(_TENS_TEXT.split(), start=2)}
+_VALUES = {
+    **{word: number for number, word in enumerate(_SMALL_TEXT.split())},
+    **{word: 10 * number for number, word in enumerate(_TENS_TEXT.split(), start=2)},
+}
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 _WORD = "|".join([*_VALUES, "hundred", *_SCALES])
 _NUMBER_WORDS = re.compile(rf"\b(?:{_WORD})(?:(?:\s+|-)(?:and\s+)?(?:{_WORD}))*\b", re.IGNORECASE)
@@ -35,15 +53,21 @@ _SCALED = re.compile(rf"\b(\d[\d,]*(?:\.\d+)?)\s+({'|'.join(_SCALES)})\b", re.IG
 _MONTH_TEXT = (
     "january february march april may june july august september october november december"
 )
-_MONTHS = {word: number for number, word in enumerate(_MONTH_TEXT.split(), start=1)}
-_MONTHS |= {word[:3]: number for word, number in _MONTHS.items()} | {"sept": 9}
+_MONTHS = {
+    **{word: number for number, word in enumerate(_MONTH_TEXT.split(), start=1)},
+    **{word[:3]: number for number, word in enumerate(_MONTH_TEXT.split(), start=1)},
+    "sept": 9,
+}
 _ORDINAL_TEXT = (
     "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth "
     "fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"
 )
-_ORDINALS = {word: number for number, word in enumerate(_ORDINAL_TEXT.split(), start=1)}
-_ORDINALS |= {f"twenty-{word}": 20 + n for word, n in list(_ORDINALS.items())[:9]}
-_ORDINALS |= {"thirtieth": 30, "thirty-first": 31}
+_ORDINALS = {
+    **{word: number for number, word in enumerate(_ORDINAL_TEXT.split(), start=1)},
+    **{f"twenty-{word}": 20 + n for n, word in enumerate(_ORDINAL_TEXT.split()[:9], start=1)},
+    "thirtieth": 30,
+    "thirty-first": 31,
+}
 _MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
 _DAY = rf"\d{{1,2}}(?:st|nd|rd|th)?|{'|'.join(sorted(_ORDINALS, key=len, reverse=True))}"
 _YEAR = r"(?:,?\s+(?P<year>\d{4})\b)?"

@@ -26,20 +26,20 @@ CASES = (
     Case(
         state="Where was the composer of the film score for The Quiet Harbour born?",
         future=(
-            "The Quiet Harbour is a 1987 drama scored by Ádám Szőke-Varga, who joined on 14 March "
+            "The Quiet Harbour is a 1987 drama scored by \u00c1d\u00e1m Sz\u0151ke-Varga, who joined on 14 March "
             "1985 with an orchestra of 112 players. The recording sessions took place in a disused "
             "grain mill near the river.",
-            "Ádám Szőke-Varga was born in Székesfehérvár, a town of 97,000 people.",
+            "\u00c1d\u00e1m Sz\u0151ke-Varga was born in Sz\u00e9kesfeh\u00e9rv\u00e1r, a town of 97,000 people.",
         ),
-        answers=("Székesfehérvár", "Alba Regia"),
+        answers=("Sz\u00e9kesfeh\u00e9rv\u00e1r", "Alba Regia"),
         plants={
-            "entity": ("Ádám Szőke-Varga wrote it", "the score by Varga"),
+            "entity": ("\u00c1d\u00e1m Sz\u0151ke-Varga wrote it", "the score by Varga"),
             "alias": ("his town is Alba Regia", "expect ALBA REGIA"),
             "number": ("about 97000 people live there", "one hundred and twelve players"),
             "date": ("he joined on 1985-03-14", "signed March 14"),
-            "initials": ("a score by Á. S.-V. with Á. S.", "the notes are signed A. S."),
+            "initials": ("a score by \u00c1. S.-V. with \u00c1. S.", "the notes are signed A. S."),
             "accents": ("then szekesfehervar comes up", "a page on SZEKESFEHERVAR"),
-            "split": ("then Székes fehérvár comes up", "look up szoke varga next"),
+            "split": ("then Sz\u00e9kes feh\u00e9rv\u00e1r comes up", "look up szoke varga next"),
             "verbatim": (
                 "the recording sessions took place in a disused grain mill",
                 "recording sessions took place in a disused grain mill near the river",
@@ -74,20 +74,20 @@ CASES = (
     Case(
         state="Which club did the scorer of the first goal in the 1962 final join afterwards?",
         future=(
-            "The first goal was scored by João Peçanha after 27 minutes; the crowd of 68,679 stood "
+            "The first goal was scored by Jo\u00e3o Pe\u00e7anha after 27 minutes; the crowd of 68,679 stood "
             "up. He signed the contract on December 9, 1962.",
-            "João Peçanha moved to Sporting Clube da Boa Hora, where he stayed for eleven seasons "
+            "Jo\u00e3o Pe\u00e7anha moved to Sporting Clube da Boa Hora, where he stayed for eleven seasons "
             "and trained the youth team without pay.",
         ),
         answers=("Sporting Clube da Boa Hora", "Boa Hora", "SCBH"),
         plants={
-            "entity": ("Peçanha scored it", "look for João Peçanha"),
+            "entity": ("Pe\u00e7anha scored it", "look for Jo\u00e3o Pe\u00e7anha"),
             "alias": ("he joins Boa Hora", "SCBH is next"),
             "number": ("sixty-eight thousand six hundred and seventy-nine saw it", "11 seasons"),
             "date": ("signed 9 Dec 1962", "on 9.12.1962 he signs"),
             "initials": ("then S.C.B.H. comes", "a page about S. C. B. H."),
             "accents": ("pecanha is named", "JOAO PECANHA scores"),
-            "split": ("he joins Boa-Ho ra", "JoãoPeçanha is named"),
+            "split": ("he joins Boa-Ho ra", "Jo\u00e3oPe\u00e7anha is named"),
             "verbatim": (
                 "where he stayed for seasons and trained the youth team without pay",
                 "he stayed for eleven seasons and trained the youth team",
@@ -144,9 +144,9 @@ CASES = (
         kinds=("engineer", "bridge", "year"),
     ),
     Case(
-        state="What is the largest island of the country where Pavel Dvořák was envoy?",
+        state="What is the largest island of the country where Pavel Dvo\u0159\u00e1k was envoy?",
         future=(
-            "Pavel Dvořák served as envoy to Vanuatu from 21 June 1994 and filed ninety-six "
+            "Pavel Dvo\u0159\u00e1k served as envoy to Vanuatu from 21 June 1994 and filed ninety-six "
             "reports for the Czech Foreign Office.",
             "The largest island of Vanuatu is Espiritu Santo, with an area of 3,955.5 square "
             "kilometres, most of which is covered by dense and rarely visited forest.",
@@ -158,7 +158,7 @@ CASES = (
             "number": ("3955.5 square kilometres", "96 reports"),
             "date": ("from 1994-06-21 on", "since June 21"),
             "initials": ("the island E. S.", "reports for the C.F.O."),
-            "accents": ("the island espíritu santo", "an envoy in VANUATU"),
+            "accents": ("the island esp\u00edritu santo", "an envoy in VANUATU"),
             "split": ("an envoy in Vanu atu", "the island EspirituSanto"),
             "verbatim": (
                 "most of which is covered by dense and rarely visited forest",
@@ -171,18 +171,18 @@ CASES = (
         state="Which river flows past the castle that the sister of Anna Weiss bought?",
         future=(
             "Clara Weiss, her sister, bought Burg Hohenfels on 3 February 1920 for 78,000 marks.",
-            "Burg Hohenfels stands above the Große Vils, a river of fifty-eight kilometres that "
+            "Burg Hohenfels stands above the Gro\u00dfe Vils, a river of fifty-eight kilometres that "
             "floods the lower meadows nearly every spring after the snow melts.",
         ),
-        answers=("Große Vils", "Grosse Vils"),
+        answers=("Gro\u00dfe Vils", "Grosse Vils"),
         plants={
             "entity": ("Clara bought it", "the castle Hohenfels"),
-            "alias": ("Grosse Vils flows there", "the river Große Vils"),
+            "alias": ("Grosse Vils flows there", "the river Gro\u00dfe Vils"),
             "number": ("seventy-eight thousand marks", "58 kilometres long"),
             "date": ("bought 1920-02-03", "sold on Feb. 3"),
             "initials": ("the river G. V.", "the castle B. H. and C. W."),
             "accents": ("the GROSSE VILS", "past the grosse vils"),
-            "split": ("the castle Hohen fels", "the river GroßeVils"),
+            "split": ("the castle Hohen fels", "the river Gro\u00dfeVils"),
             "verbatim": (
                 "floods the lower meadows nearly every spring after the snow melts",
                 "a river that floods the lower meadows nearly every spring",
@@ -193,20 +193,20 @@ CASES = (
     Case(
         state="Who taught the inventor of the Kessel valve?",
         future=(
-            "The Kessel valve was invented by Émile Durand-Roche, who registered it on 19 January "
+            "The Kessel valve was invented by \u00c9mile Durand-Roche, who registered it on 19 January "
             "1904 under number 5,731 at the Imperial Patent Office.",
-            "Émile Durand-Roche studied under Ludmila Hrabalová for three years and kept her "
+            "\u00c9mile Durand-Roche studied under Ludmila Hrabalov\u00e1 for three years and kept her "
             "letters in a tin box under the floor of his workshop.",
         ),
-        answers=("Ludmila Hrabalová", "Hrabalova"),
+        answers=("Ludmila Hrabalov\u00e1", "Hrabalova"),
         plants={
-            "entity": ("Durand invented it", "the inventor Émile Durand-Roche"),
-            "alias": ("his teacher is Hrabalova", "Ludmila Hrabalová taught"),
+            "entity": ("Durand invented it", "the inventor \u00c9mile Durand-Roche"),
+            "alias": ("his teacher is Hrabalova", "Ludmila Hrabalov\u00e1 taught"),
             "number": ("number 5731", "five thousand seven hundred and thirty-one"),
             "date": ("registered 1904-01-19", "on the nineteenth of January"),
             "initials": ("his teacher L. H.", "the I.P.O. has it"),
             "accents": ("LUDMILA HRABALOVA taught", "emile durand invented"),
-            "split": ("Hrabal ová taught", "LudmilaHrabalová taught"),
+            "split": ("Hrabal ov\u00e1 taught", "LudmilaHrabalov\u00e1 taught"),
             "verbatim": (
                 "kept her letters in a tin box under the floor of his workshop",
                 "three years and kept her letters in a tin box",
@@ -240,13 +240,13 @@ CASES = (
     Case(
         state="Which newspaper printed the first story of the winner of the Aldous Medal in 1977?",
         future=(
-            "The Aldous Medal of 1977 went to Siobhán Ní Dhomhnaill for a novel of 412 pages.",
+            "The Aldous Medal of 1977 went to Siobh\u00e1n N\u00ed Dhomhnaill for a novel of 412 pages.",
             "Her first story stood in the Connacht Evening Courier on 26 April 1951, when she was "
             "nineteen and worked behind the counter of a small railway canteen.",
         ),
         answers=("Connacht Evening Courier", "the Courier"),
         plants={
-            "entity": ("Siobhán won it", "a story by Ní Dhomhnaill"),
+            "entity": ("Siobh\u00e1n won it", "a story by N\u00ed Dhomhnaill"),
             "alias": ("the Courier printed it", "Connacht Evening Courier"),
             "number": ("four hundred and twelve pages", "she was 19"),
             "date": ("printed 1951-04-26", "the paper of April 26"),
