@@ -108,11 +108,12 @@ def parse(text: str, style: str = "search", expect_foresight: bool = True) -> Pa
     if style == "free" and has_reserved(text, BLOCK_NAMES):
         problems.add("unexpected_block")
     action, answer_spans, inside = _action(found, style)
+    problems |= inside
     return ParsedTurn(
         foresight=foresight,
         think=think,
         action=action,
-        problems=tuple(code for code in PROBLEMS if code in problems | inside),
+        problems=tuple(code for code in PROBLEMS if code in problems) if problems else (),
         spans=tuple(sorted([*spans, *answer_spans], key=lambda span: span.start)),
     )
 

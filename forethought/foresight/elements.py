@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from typing import NamedTuple
 
 from forethought.types import CharSpan, Span
 
@@ -23,8 +25,7 @@ _SPAN_OF = {
 } | dict.fromkeys(ACTION_NAMES, Span.ACTION)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Element:
+class Element(NamedTuple):
     """One element outside every other; `[start, end)` with its tags, `[inner, outer)` without."""
 
     name: str
@@ -62,15 +63,14 @@ class Scan:
                 yield start, end, self.text[start:end]
 
 
-@dataclass(frozen=True, slots=True)
-class _Tag:
+class _Tag(NamedTuple):
     name: str
     closing: bool
     start: int
     end: int
 
 
-def scan(text: str, names: Sequence[str]) -> Scan:
+def scan(text: str, names: tuple[str, ...]) -> Scan:
     """Finds the elements called `names`; whatever their tags do wrong becomes a problem.
 
     An element that opens inside another one is part of the other's content (`nested`). An element
@@ -106,13 +106,15 @@ def _element(found: Scan, tags: Sequence[_Tag], index: int) -> int:
         stop = tags[after].start if after < len(tags) else len(found.text)
         _append(found, opening, stop, stop, closed=False)
         return after
+    _append(found, opening, tags[close].start, tags[close].end, closed=True)
     inside = tags[index + 1 : close]
+    if not inside:
+        return close + 1
     opened: set[str] = set()
     for tag in inside:
         found.problems.add("stray_tag" if tag.closing and tag.name not in opened else "nested")
         opened.add(tag.name)
     found.inner_actions += sum(t.name in ACTION_NAMES and not t.closing for t in inside)
-    _append(found, opening, tags[close].start, tags[close].end, closed=True)
     return close + 1
 
 
@@ -135,33 +137,28 @@ def _closing(tags: Sequence[_Tag], index: int) -> int | None:
 
 
 def _append(found: Scan, opening: _Tag, outer: int, end: int, *, closed: bool) -> None:
-    content = found.text[opening.end : outer].strip()
-    if not content:
+    content = found.text[opening.end : outer]
+    text = content.strip()
+    if not text:
         found.problems.add("empty_element")
-    # White space before the next element is no part of an element that was never closed.
-    stop = end if closed else opening.end + len(found.text[opening.end : outer].rstrip())
+    if not closed:  # white space before the next element is no part of it
+        outer = end = opening.end + len(content.rstrip())
     found.elements.append(
-        Element(
-            name=opening.name,
-            start=opening.start,
-            inner=opening.end,
-            outer=min(outer, stop),
-            end=stop,
-            closed=closed,
-            text=content,
-        )
+        Element(opening.name, opening.start, opening.end, outer, end, closed, text)
     )
 
 
-def _tags(text: str, names: Sequence[str]) -> list[_Tag]:
-    pattern = re.compile(rf"<(/?)({'|'.join(names)})>")
-    return [
-        _Tag(name=m[2], closing=bool(m[1]), start=m.start(), end=m.end())
-        for m in pattern.finditer(text)
-    ]
+def _tags(text: str, names: tuple[str, ...]) -> list[_Tag]:
+    return [_Tag(m[2], m[1] != "", *m.span()) for m in _exact(names).finditer(text)]
 
 
-def _variant(names: Sequence[str]) -> re.Pattern[str]:
+@cache
+def _exact(names: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"<(/?)({'|'.join(names)})>")
+
+
+@cache
+def _variant(names: tuple[str, ...]) -> re.Pattern[str]:
     """Tags that look like ours and are not: spaces, attributes, upper case, `<name/>`."""
     exact = "|".join(names)
     return re.compile(
@@ -169,11 +166,13 @@ def _variant(names: Sequence[str]) -> re.Pattern[str]:
     )
 
 
-def without_tags(text: str, names: Sequence[str]) -> str:
+def without_tags(text: str, names: tuple[str, ...]) -> str:
     """The text without well-spelled tags: those are counted as tags, not as text."""
-    return re.sub(rf"</?(?:{'|'.join(names)})>", "", text)
+    return _exact(names).sub("", text) if "<" in text else text
 
 
-def has_reserved(text: str, names: Sequence[str]) -> bool:
+def has_reserved(text: str, names: tuple[str, ...]) -> bool:
     """True where `text` holds one of the tags, in whatever spelling."""
-    return bool(_tags(text, names)) or bool(_variant(names).search(text))
+    if "<" not in text:  # most texts: a million blocks are parsed in a minute
+        return False
+    return _exact(names).search(text) is not None or _variant(names).search(text) is not None
