@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from forethought.envs.base import call_tool
@@ -102,7 +102,17 @@ def test_the_sandbox_prints_what_the_physics_says() -> None:
             assert [o.failed for o in seen] == [p in physics.FAILURES for p in run.prints]
 
 
-@given(st.text(alphabet="0123456789+-*/() digst,", max_size=24), st.sampled_from(("calc", "loop")))
+WORDS = ("digits", "(", ")", "+", "-", "*", "/", "**", "7", "62", "999999", ",")
+
+
+@given(
+    st.text(alphabet="0123456789+-*/() digst,", max_size=24)
+    | st.lists(st.sampled_from(WORDS), max_size=9).map(" ".join),
+    st.sampled_from(("calc", "loop")),
+)
+@example("( 62 / 7", "calc")
+@example("58 / 5 ) / 5", "calc")
+@example("( 7 ** 9999", "calc")
 @settings(max_examples=300, deadline=None)
 def test_any_input_gets_a_number_or_a_named_failure(text: str, tool: str) -> None:
     env = Workbook()
@@ -110,6 +120,11 @@ def test_any_input_gets_a_number_or_a_named_failure(text: str, tool: str) -> Non
     told = physics.read_shown(call_tool(env, tool, text))
     assert told == prints_of(Call(tool, text))
     assert told in physics.FAILURES or abs(int(told)) <= physics.LIMIT
+
+
+@pytest.mark.parametrize("text", ["( 62 / 7", "58 / 5 ) / 5", "7 ** 9999 )", "1 / 2 + + 3"])
+def test_what_is_no_sum_is_malformed_whatever_its_beginning_comes_to(text: str) -> None:
+    assert physics.calc_prints(text) == physics.MALFORMED
 
 
 def test_leading_zeros_are_read_as_nothing() -> None:

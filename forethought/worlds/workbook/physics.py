@@ -115,14 +115,6 @@ def read_shown(text: str) -> str:
     return text if text in FAILURES or not text else text.split()[0]
 
 
-class _CannotDivideError(Exception):
-    """A division with a remainder, or by nothing."""
-
-
-class _TooLargeError(Exception):
-    """A number beyond `MAX_BITS`."""
-
-
 class _MalformedError(Exception):
     """Not an expression of this grammar, or one of too many operations."""
 
@@ -134,19 +126,22 @@ def calc_prints(text: str) -> str:
     and brackets, with the usual precedence, three operations at most. `/` must divide.
     """
     try:
-        return printed(_Sum(text).value())
-    except _CannotDivideError:
-        return NO_INTEGER
-    except _TooLargeError:
-        return TOO_BIG
+        found = _Sum(text)
+        value = found.value()
     except _MalformedError:
         return MALFORMED
+    return found.failure or printed(value)
 
 
 class _Sum:
-    """A recursive-descent parser that works out what it reads."""
+    """A recursive-descent parser that works out what it reads.
+
+    A sum that cannot be worked out is read to its end all the same: what is no sum is malformed,
+    whatever its beginning comes to.
+    """
 
     def __init__(self, text: str) -> None:
+        self.failure = ""  # the first one
         self._words: list[str] = _TOKEN.findall(text)
         if "".join(self._words) != "".join(text.split()):
             raise _MalformedError
@@ -190,9 +185,9 @@ class _Sum:
             self._count()
             other = self._powers()
             if operator == "*":
-                value = _checked(value * other)
+                value = self._checked(value * other)
             elif other == 0 or value % other:
-                raise _CannotDivideError
+                value = self._fail(NO_INTEGER)
             else:
                 value //= other
         return value
@@ -207,8 +202,8 @@ class _Sum:
         if exponent < 0:
             raise _MalformedError
         if abs(base) > 1 and exponent * (abs(base).bit_length() - 1) > MAX_BITS:
-            raise _TooLargeError
-        return _checked(base**exponent)
+            return self._fail(TOO_BIG)
+        return self._checked(base**exponent)
 
     def _atom(self) -> int:
         word = self._take()
@@ -227,6 +222,13 @@ class _Sum:
             raise _MalformedError
         return int(word)
 
+    def _fail(self, failure: str) -> int:
+        self.failure = self.failure or failure
+        return 1  # in place of a number that there is not
+
+    def _checked(self, value: int) -> int:
+        return self._fail(TOO_BIG) if value.bit_length() > MAX_BITS else value
+
     def _bracket(self) -> int:
         self._take("(")
         value = self._terms()
@@ -237,9 +239,3 @@ class _Sum:
 def digit_sum(value: int) -> int:
     """The sum of the decimal digits, sign left out."""
     return sum(map(int, str(abs(value))))
-
-
-def _checked(value: int) -> int:
-    if value.bit_length() > MAX_BITS:
-        raise _TooLargeError
-    return value
