@@ -33,6 +33,7 @@ LAYERS = (
         "config",
         "data",
         "tools",
+        "chat",
         "judges",
         "worlds",
     ),

@@ -1,0 +1,1 @@
+"""Asking a language model behind an OpenAI-compatible server: a teacher, a judge, a policy."""
