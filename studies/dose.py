@@ -17,10 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from forethought.config import RunConfig, load_config
+from forethought.config import load_config
 from forethought.hindsight.records import Labelled
 from forethought.jsonl import dumps, read_jsonl
 from forethought.runlog import read_episodes
+from forethought.schema import RunConfig
 from forethought.stages import base, midtrain, prepare, sft
 from forethought.stages.context import Context, open_run, set_threads
 from forethought.stages.evaluate import evaluate_stage

@@ -31,6 +31,7 @@ LAYERS = (
         "runfiles",
         "progress",
         "config",
+        "schema",
         "data",
         "tools",
         "chat",

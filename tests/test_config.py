@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from forethought.config import RunConfig, config_names, load_config, read_resolved
+from forethought.config import config_names, load_config, read_resolved
 from forethought.errors import InputError
+from forethought.schema import RunConfig
 
 ROOT = Path(__file__).parents[1]
 

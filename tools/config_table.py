@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md from the sections of forethought/config.py and their comments."""
+"""Writes docs/configuration.md from the sections of forethought/schema.py and their comments."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 from typing import Any
 
-from forethought.config import RunConfig, Section
+from forethought.schema import RunConfig, Section
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/configuration.md"
@@ -14,7 +14,7 @@ PAGE = ROOT / "docs/configuration.md"
 
 def comments() -> dict[tuple[str, str], str]:
     """(class, field) -> the comment behind the field's line."""
-    source = (ROOT / "forethought/config.py").read_text(encoding="utf-8")
+    source = (ROOT / "forethought/schema.py").read_text(encoding="utf-8")
     lines = source.splitlines()
     found: dict[tuple[str, str], str] = {}
     for node in ast.parse(source).body:

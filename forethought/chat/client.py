@@ -147,11 +147,15 @@ class Server:
         """
         url = os.environ.get("OPENAI_BASE_URL", "")
         if not url:
-            raise MissingError(
-                f"a server for the model {model}",
-                next_step="set OPENAI_BASE_URL, such as http://localhost:8000/v1",
-            )
+            raise _no_server(model)
         return cls(model, url, os.environ.get("OPENAI_API_KEY", ""))
+
+
+def _no_server(model: str) -> MissingError:
+    return MissingError(
+        f"a server for the model {model}",
+        next_step="set OPENAI_BASE_URL, such as http://localhost:8000/v1",
+    )
 
 
 class ChatClient:
@@ -170,7 +174,7 @@ class ChatClient:
         """A client of one model.
 
         Args:
-            server: where the model is.
+            server: where the model is; without an address only the cache can reply.
             cache: folder of replies, made when the first one comes; None = no cache.
             limits: how hard to ask, where to stop.
             prices: for estimate and bound of cost.
@@ -183,6 +187,7 @@ class ChatClient:
             prices or Prices(),
         )
         self.prompt_tokens = self.completion_tokens = self.asked = 0
+        self._server = server
         self._url = f"{server.base_url.rstrip('/')}/chat/completions"
         self._headers = {"Content-Type": "application/json"}
         if server.api_key:
@@ -233,6 +238,8 @@ class ChatClient:
         known = self._read(request)
         if known is not None:
             return known
+        if not self._server.base_url:
+            raise _no_server(self.model)
         self._check_bounds()
         body = json.dumps(request.body(self.model)).encode()
         reason = ""
@@ -297,7 +304,7 @@ class ChatClient:
     def _file(self, request: ChatRequest) -> Path | None:
         if self._cache is None:
             return None
-        text = json.dumps({"url": self._url, **request.body(self.model)}, sort_keys=True)
+        text = json.dumps(request.body(self.model), sort_keys=True)
         name = hashlib.sha256(text.encode()).hexdigest()
         return self._cache / name[:2] / f"{name}.json"
 

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from forethought.config import RunConfig
+    from forethought.schema import RunConfig
     from forethought.stages.context import Context
     from forethought.training.policy import Policy
 

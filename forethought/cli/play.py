@@ -12,8 +12,8 @@ from forethought.cli._args import natural, not_negative
 from forethought.errors import InputError
 
 if TYPE_CHECKING:
-    from forethought.config import RunConfig
     from forethought.evals.watch import Watched
+    from forethought.schema import RunConfig
     from forethought.types import Episode, Task
 
 HELP = "play an environment by hand, or watch a model play it"

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from forethought.config import RunConfig
 from forethought.errors import InputError
 from forethought.hindsight.trajectory import Trajectory
 from forethought.hindsight.writer import Writer
 from forethought.rollout.render import TextFormat
+from forethought.schema import RunConfig
 from forethought.types import Rollout, Task, TrainingSequence, Truth
 
 if TYPE_CHECKING:

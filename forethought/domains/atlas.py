@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from forethought.config import RunConfig
 from forethought.domains.atlas_base import drills, pages
 from forethought.domains.scripted import (
     BASE_OFFSET,
@@ -24,6 +23,7 @@ from forethought.hindsight.trajectory import Trajectory
 from forethought.hindsight.writer import AtlasWriter, Writer
 from forethought.rollout.engine import EngineConfig
 from forethought.rollout.render import TextFormat
+from forethought.schema import RunConfig
 from forethought.tools.retrieval import BM25Retriever, Document, Retriever
 from forethought.types import Rollout, Task, TrainingSequence, Truth
 from forethought.worlds.atlas.law import Law, law

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from forethought.config import RunConfig
 from forethought.data.corpora import load_corpus
 from forethought.data.tasks import load_tasks
 from forethought.domains import make_domain, no_worlds
@@ -15,6 +14,7 @@ from forethought.envs.search_qa import SearchQA
 from forethought.hindsight.trajectory import Trajectory
 from forethought.hindsight.writer import Writer
 from forethought.rollout.render import TextFormat
+from forethought.schema import RunConfig
 from forethought.tools.retrieval import BM25Retriever, Retriever
 from forethought.types import Rollout, Task, Truth
 from forethought.worlds.atlas.law import Law

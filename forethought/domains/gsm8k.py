@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from forethought.config import RunConfig
 from forethought.data.gsm8k import GsmRow, GsmTrajectory, episodes_from_annotations, load_gsm8k
 from forethought.domains import no_worlds
+from forethought.domains.taught import writer_of
 from forethought.envs.maths import MathsPython
 from forethought.errors import InputError
 from forethought.hindsight.trajectory import Step, Trajectory
 from forethought.hindsight.writer import MathsWriter, Writer
 from forethought.rollout.render import TextFormat
+from forethought.schema import RunConfig
 from forethought.types import Action, Rollout, StopReason, Task, Truth
 
 VALIDATION_SHARE = 0.1
@@ -40,7 +41,7 @@ class Gsm8kDomain:
             text_format=TextFormat(
                 name="maths", style="maths", prompt_style=config.model.prompt_style
             ),
-            writer=MathsWriter(),
+            writer=writer_of(config, MathsWriter()),
             seed=config.seed,
             max_annotations=config.data.max_annotations,
         )

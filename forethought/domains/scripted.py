@@ -7,11 +7,11 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from forethought.config import RunConfig
 from forethought.domains import Domain
 from forethought.hindsight.trajectory import Trajectory, from_rollout
 from forethought.rollout.backend import Backend
 from forethought.rollout.engine import EngineConfig, Start, run_rollouts_sync
+from forethought.schema import RunConfig
 from forethought.types import Choice, Task, TrainingSequence
 from forethought.worlds.splits import SPLIT_STARTS, TASKS_A_WORLD
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from forethought.config import RunConfig
 from forethought.domains.scripted import (
     BASE_OFFSET,
     base_episodes,
@@ -24,6 +23,7 @@ from forethought.hindsight.workbook_writer import WorkbookWriter
 from forethought.hindsight.writer import Writer
 from forethought.rollout.engine import EngineConfig
 from forethought.rollout.render import TextFormat
+from forethought.schema import RunConfig
 from forethought.types import Rollout, Task, TrainingSequence, Truth
 from forethought.worlds.workbook.law import Law, law, tasks_of_world
 from forethought.worlds.workbook.oracle import WorkbookOracle, WorkbookTracker

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from forethought.config import RunConfig, read_resolved
+from forethought.config import read_resolved
 from forethought.data.tasks import load_tasks
 from forethought.domains import Domain, make_domain
 from forethought.errors import InputError, MissingError
@@ -30,6 +30,7 @@ from forethought.rollout.backend import Sampling
 from forethought.rollout.engine import EngineConfig
 from forethought.rollout.modes import Mode, mode_after, parse_mode
 from forethought.runlog import RunPaths
+from forethought.schema import RunConfig
 from forethought.types import Task
 from forethought.worlds.atlas.law import Law
 from forethought.worlds.atlas.text import read_question

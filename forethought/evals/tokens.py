@@ -9,12 +9,13 @@ from typing import Any
 
 from forethought.algos.batching import SupervisedRule, reinforced, remembering, supervised
 from forethought.algos.credit import credit_episodes
-from forethought.config import RunConfig, read_resolved
+from forethought.config import read_resolved
 from forethought.domains import make_domain
 from forethought.errors import InputError
 from forethought.rollout.spans import token_spans
 from forethought.runfiles import read_tokens
 from forethought.runlog import RunPaths, read_episodes
+from forethought.schema import RunConfig
 from forethought.training.credit import credit_config, reinforce_config
 from forethought.training.policy import Policy
 from forethought.types import Episode, JsonRow, Rollout, Span, Task, TrainingSequence, Turn

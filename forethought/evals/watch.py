@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from forethought.config import RunConfig
 from forethought.data.models import resolve_model
 from forethought.domains import make_domain
 from forethought.domains.asked import asked_task
@@ -19,6 +18,7 @@ from forethought.rollout.backend import Request
 from forethought.rollout.engine import run_rollouts_sync
 from forethought.rollout.hf.backend import backend_for
 from forethought.rollout.modes import parse_mode
+from forethought.schema import RunConfig
 from forethought.training.policy import Policy
 from forethought.types import Episode, Task
 

@@ -124,11 +124,7 @@ class CorpusBuilder:
 
     def branch(self, item: Labelled, branch: Branch, q: float) -> Written:
         """The turn of an executed alternative with its own block; only that turn's block trains."""
-        whole = replace(
-            item.trajectory,
-            steps=(*item.trajectory.steps[: branch.step], *branch.steps),
-            success=branch.success,
-        )
+        whole = branch_trajectory(item, branch)
         block = self.writer.write(whole, branch.step, q)
         turns = [self._turn(None, s) for s in whole.steps[: branch.step]]
         turns.append(self._turn(block, whole.steps[branch.step]))
@@ -207,6 +203,15 @@ class Written:
 
     sequence: TrainingSequence
     block_tokens: int
+
+
+def branch_trajectory(item: Labelled, branch: Branch) -> Trajectory:
+    """The item's turns up to the branch, then the alternative and how it went on."""
+    return replace(
+        item.trajectory,
+        steps=(*item.trajectory.steps[: branch.step], *branch.steps),
+        success=branch.success,
+    )
 
 
 def _other(items: Sequence[Labelled], index: int, step: int) -> Labelled:

@@ -91,6 +91,15 @@ class TeacherSampling:
     seed: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A block that is to be written."""
+
+    trajectory: Trajectory
+    step: int
+    blind: bool = False  # the twin without the future
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherWriter:
     """A `Writer` whose text is a teacher's and whose number is measured."""
@@ -142,26 +151,22 @@ class TeacherWriter:
             seed=self.sampling.seed,
         )
 
-    def estimate(self, places: Iterable[tuple[Trajectory, int]]) -> Estimate:
-        """What `fetch` of these turns would take."""
-        return self.client.estimate(self._requests(places))
+    def estimate(self, wanted: Iterable[Wanted]) -> Estimate:
+        """What `fetch` of these blocks would take."""
+        return self.client.estimate(
+            self.request(w.trajectory, w.step, blind=w.blind) for w in wanted
+        )
 
-    def fetch(self, places: Sequence[tuple[Trajectory, int]]) -> list[bool]:
-        """Asks for all blocks and recaps of these turns at a time; whether each came.
+    def fetch(self, wanted: Sequence[Wanted]) -> list[bool]:
+        """Asks for all these blocks at a time; whether each came.
 
-        Replies that are no block are not asked for again: what a model at a low temperature
-        writes once it writes twice.
+        A reply that is no block is not asked for again: it is in the cache, and the seed is sent.
         """
-        replies = self.client.ask(self._requests(places))
-        came = [isinstance(r, ChatReply) and read_text(r.text) is not None for r in replies]
-        return [a and b for a, b in zip(came[::2], came[1::2], strict=True)]
+        replies = self.client.ask([*map(self._asked, wanted)])
+        return [isinstance(r, ChatReply) and read_text(r.text) is not None for r in replies]
 
-    def _requests(self, places: Iterable[tuple[Trajectory, int]]) -> list[ChatRequest]:
-        return [
-            self.request(trajectory, step, blind=blind)
-            for trajectory, step in places
-            for blind in (False, True)
-        ]
+    def _asked(self, wanted: Wanted) -> ChatRequest:
+        return self.request(wanted.trajectory, wanted.step, blind=wanted.blind)
 
     def _text(self, request: ChatRequest) -> TeacherText:
         (reply,) = self.client.ask([request])

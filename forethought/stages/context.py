@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from forethought.config import RunConfig, read_resolved
+from forethought.config import read_resolved
 from forethought.domains import Domain, make_domain
 from forethought.errors import InputError
 from forethought.files import make_folder
@@ -24,6 +24,7 @@ from forethought.rollout.backend import Sampling
 from forethought.rollout.engine import EngineConfig
 from forethought.rollout.modes import mode_after, parse_mode
 from forethought.runlog import RunPaths, capture_env
+from forethought.schema import RunConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from forethought.config import RunConfig
 from forethought.evals.estimate import fit_estimate
 from forethought.evals.run import judge_all, make_starts, roll_out
 from forethought.hindsight.records import Labelled
 from forethought.rollout.hf.backend import backend_for
+from forethought.schema import RunConfig
 from forethought.stages import midtrain, rl, sft
 from forethought.stages.context import Context
 from forethought.stages.evaluate import setting_for

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from forethought.config import RunConfig
 from forethought.progress import say
 from forethought.rollout.backend import Backend, Request, Sampling
+from forethought.schema import RunConfig
 
 if TYPE_CHECKING:
     from forethought.training.policy import Policy

@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from forethought.config import RunConfig
 from forethought.hindsight.records import Labelled
 from forethought.jsonl import write_json
 from forethought.progress import say
@@ -21,6 +20,7 @@ from forethought.report.page import build_page
 from forethought.rollout.modes import PLAIN_ARM, PROMPTED_ARM
 from forethought.runfiles import read_env, read_state, read_summary
 from forethought.runlog import cpu_seconds
+from forethought.schema import RunConfig
 from forethought.stages import base, controls, midtrain, prepare, rl, sft
 from forethought.stages.comparisons import compare_stages
 from forethought.stages.context import Context, open_run, set_threads

@@ -15,11 +15,13 @@ from forethought.errors import GuardRail
 from forethought.hindsight.branch import BranchPoint, alternatives, normalised
 from forethought.hindsight.records import Branch, Labelled, labelled_to_row, read_labelled
 from forethought.hindsight.steps import step_rows
+from forethought.hindsight.teacher import TeacherWriter
 from forethought.hindsight.trajectory import Trajectory, steps_of
 from forethought.jsonl import need, read_json, write_json, write_jsonl
 from forethought.progress import say
 from forethought.stages.context import Context
 from forethought.stages.labels import as_rollout, make_student, measure_labels
+from forethought.stages.teacher import fetch_blocks
 from forethought.training.policy import Policy
 
 
@@ -50,9 +52,12 @@ def run(context: Context, policy: Policy) -> list[Labelled]:
         Labelled(trajectory=t, labels=mine, branches=tuple(branches.get(number, ())))
         for number, (t, mine) in enumerate(zip(trajectories, labels, strict=True))
     ]
-    rows = step_rows(items, context.domain.writer, context.domain.entities())
+    writer, taught = context.domain.writer, None
+    if isinstance(writer, TeacherWriter):
+        items, taught = fetch_blocks(items, writer, context.config.teacher)
+    rows = step_rows(items, writer, context.domain.entities())
     write_jsonl(folder / "steps.jsonl", rows)
-    report = _report(items, rows)
+    report = _report(items, rows) | ({} if taught is None else {"teacher": taught})
     leaky = {row["task_id"] for row in rows if any(row["filters"].values())}
     items = [item for item in items if item.trajectory.task.id not in leaky]
     if not items:

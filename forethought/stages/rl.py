@@ -14,7 +14,6 @@ from dataclasses import asdict, replace
 from forethought.algos.batching import reinforced
 from forethought.algos.credit import credit_episodes
 from forethought.algos.values import ValueFit, fit_values
-from forethought.config import RlConfig
 from forethought.errors import GuardRail, InputError
 from forethought.progress import progress, say
 from forethought.rewards.terms import RewardConfig
@@ -22,6 +21,7 @@ from forethought.rollout.engine import Start, run_rollouts_sync
 from forethought.rollout.episodes import to_episode
 from forethought.rollout.hf.backend import backend_for
 from forethought.runlog import MetricsLog
+from forethought.schema import RlConfig
 from forethought.stages.context import Context
 from forethought.stages.example import keep_example
 from forethought.training import checkpoint

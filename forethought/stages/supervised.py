@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from forethought.config import SupervisedConfig
 from forethought.hindsight.corpus import CorpusBuilder
 from forethought.progress import progress, say
 from forethought.runlog import MetricsLog
+from forethought.schema import SupervisedConfig
 from forethought.stages.context import Context
 from forethought.training import checkpoint
 from forethought.training.optim import OptimConfig

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from forethought.algos.batching import ReinforceConfig
 from forethought.algos.credit import CreditConfig
-from forethought.config import RlConfig
+from forethought.schema import RlConfig
 
 
 def credit_config(section: RlConfig) -> CreditConfig:

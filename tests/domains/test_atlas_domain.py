@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from forethought.config import RunConfig
 from forethought.domains.atlas import AtlasDomain, atlas_tokenizer
 from forethought.domains.atlas_base import drills, pages
 from forethought.evals.baselines import scripted_backend
@@ -17,6 +16,7 @@ from forethought.hindsight.records import Label, Labelled
 from forethought.hindsight.steps import leaks_of, step_rows
 from forethought.hindsight.trajectory import Step, Trajectory
 from forethought.rollout.engine import Start, run_rollouts_sync
+from forethought.schema import RunConfig
 from forethought.types import Action, Span
 from forethought.worlds.atlas.tokens import NAMES
 

@@ -8,7 +8,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from forethought.config import RunConfig  # noqa: E402
 from forethought.domains.atlas import AtlasDomain, atlas_tokenizer  # noqa: E402
 from forethought.evals.blocks import (  # noqa: E402
     HeldOut,
@@ -17,6 +16,7 @@ from forethought.evals.blocks import (  # noqa: E402
     loss_rows,
 )
 from forethought.hindsight.corpus import CorpusBuilder  # noqa: E402
+from forethought.schema import RunConfig  # noqa: E402
 from forethought.stats.blocks import block_loss_draws  # noqa: E402
 from forethought.stats.bootstrap import difference  # noqa: E402
 from forethought.training.policy import Policy  # noqa: E402

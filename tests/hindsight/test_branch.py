@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forethought.config import RunConfig
 from forethought.domains.atlas import AtlasDomain, atlas_tokenizer
 from forethought.evals.baselines import scripted_backend
 from forethought.hindsight.branch import BranchPoint, Student, alternatives, measure, smoothed
 from forethought.rewards.terms import RewardConfig
 from forethought.rollout.engine import EngineConfig
 from forethought.rollout.scripted import ScriptedBackend
+from forethought.schema import RunConfig
 from forethought.stages.labels import as_rollout
 from forethought.types import Rollout
 

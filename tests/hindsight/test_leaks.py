@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forethought.config import RunConfig
 from forethought.domains.atlas import AtlasDomain, atlas_tokenizer
 from forethought.foresight.grounding import normalise
 from forethought.hindsight.leaks import CODES, ROUGE_LIMIT, check, lcs_length
@@ -16,6 +15,7 @@ from forethought.hindsight.likelihood import gain
 from forethought.hindsight.steps import leaks_of
 from forethought.hindsight.trajectory import Step, Trajectory
 from forethought.hindsight.writer import MathsWriter
+from forethought.schema import RunConfig
 from forethought.types import Action, Foresight, StopReason, Task
 from forethought.worlds.atlas.tokens import NAMES
 

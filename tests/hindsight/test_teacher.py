@@ -14,7 +14,7 @@ from forethought.chat.transport import Response
 from forethought.errors import GuardRail
 from forethought.foresight.block import parse, render
 from forethought.hindsight.leaks import check
-from forethought.hindsight.teacher import TeacherWriter, read_text
+from forethought.hindsight.teacher import TeacherWriter, Wanted, read_text
 from forethought.hindsight.trajectory import Step, Trajectory
 from forethought.hindsight.writer import MathsWriter
 from forethought.types import Action, StopReason, Task
@@ -117,7 +117,7 @@ def test_what_is_no_block_is_told_apart_and_never_made_up(reply: object) -> None
         assert read_text(text) is None
         with pytest.raises(GuardRail, match="wrote no block"):
             writer(fake).write(trajectory(), 0, 0.5)
-        assert writer(fake).fetch([(trajectory(), 0)]) == [False]
+        assert writer(fake).fetch([Wanted(trajectory(), 0)]) == [False]
 
 
 def test_fences_and_sentences_around_the_object_do_no_harm() -> None:
@@ -134,7 +134,7 @@ def test_reading_never_raises(text: str) -> None:
 def test_all_turns_are_asked_for_at_once_and_counted_before() -> None:
     fake = FakeTeacher(GOOD_REPLY)
     teacher = writer(fake)
-    places = [(trajectory(), step) for step in range(3)]
+    places = [Wanted(trajectory(), step, blind) for step in range(3) for blind in (False, True)]
     estimate = teacher.estimate(places)
     assert (estimate.requests, estimate.cached) == (6, 0) and estimate.prompt_tokens > 1000
-    assert teacher.fetch(places) == [True] * 3 and len(fake.asked) == 6
+    assert teacher.fetch(places) == [True] * 6 and len(fake.asked) == 6

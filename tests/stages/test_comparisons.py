@@ -10,9 +10,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from forethought.config import RunConfig  # noqa: E402
 from forethought.jsonl import write_jsonl  # noqa: E402
 from forethought.runlog import RunPaths, episode_to_row  # noqa: E402
+from forethought.schema import RunConfig  # noqa: E402
 from forethought.stages.comparisons import compare_stages, pairs_of  # noqa: E402
 from forethought.stages.context import Context  # noqa: E402
 from tests.stats.stats_builders import episode, turn  # noqa: E402

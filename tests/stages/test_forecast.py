@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from forethought.config import RunConfig
 from forethought.rollout.backend import Completion, Request
+from forethought.schema import RunConfig
 from forethought.stages import forecast
 from forethought.stages.forecast import EPISODE_TOKENS, SAMPLED_TOKENS, sampling_speed
 from forethought.training.tiny import ModelShape, build_tiny_llama, build_word_tokenizer

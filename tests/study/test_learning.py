@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from forethought.algos.credit import credit_episodes
-from forethought.config import RunConfig, load_config
+from forethought.config import load_config
 from forethought.hindsight.records import Labelled
 from forethought.runlog import read_block_losses, read_episodes
+from forethought.schema import RunConfig
 from forethought.stages import base, midtrain, prepare, rl, sft
 from forethought.stages.context import Context, open_run
 from forethought.stages.evaluate import evaluate_stage

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from forethought.algos.batching import reinforced
-from forethought.config import RlConfig
+from forethought.schema import RlConfig
 from forethought.training.credit import credit_config, reinforce_config
 from forethought.types import TurnCredit
 from tests.algos.algos_builders import rollout, sampled_turn

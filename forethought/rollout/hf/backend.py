@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from forethought.config import RolloutConfig
 from forethought.errors import InputError, MissingError
 from forethought.rollout.backend import Completion, Request
 from forethought.rollout.hf.cache import KvLayout, probe_layout
 from forethought.rollout.hf.sampler import StopRule
 from forethought.rollout.hf.wave import Row, Wave, WaveOptions
+from forethought.schema import RolloutConfig
 
 if TYPE_CHECKING:
     from forethought.training.policy import Policy

@@ -1,0 +1,44 @@
+"""Who writes the blocks of a run: the rules of its domain, or a teacher behind a server."""
+
+from __future__ import annotations
+
+import os
+
+from forethought.chat.client import ChatClient, ChatLimits, Prices, Server
+from forethought.data.models import cache_home
+from forethought.hindsight.teacher import TeacherSampling, TeacherWriter
+from forethought.hindsight.writer import Writer
+from forethought.schema import RunConfig
+
+
+def writer_of(config: RunConfig, rules: Writer) -> Writer:
+    """The writer that `prepare.writer` names; replies of a teacher are kept in FORETHOUGHT_HOME.
+
+    No server is asked for before a reply is needed that is not in the cache.
+    """
+    if config.prepare.writer == "rules":
+        return rules
+    section = config.teacher
+    client = ChatClient(
+        Server(
+            section.model,
+            os.environ.get("OPENAI_BASE_URL", ""),
+            os.environ.get("OPENAI_API_KEY", ""),
+        ),
+        cache=cache_home() / "chat",
+        limits=ChatLimits(
+            parallel=section.parallel,
+            tries=section.tries,
+            timeout_s=section.timeout_s,
+            max_tokens=section.max_total_tokens,
+            max_cost=section.max_cost,
+        ),
+        prices=Prices(prompt=section.price_prompt, completion=section.price_completion),
+    )
+    sampling = TeacherSampling(
+        temperature=section.temperature,
+        top_p=section.top_p,
+        max_tokens=section.max_tokens,
+        seed=config.seed,
+    )
+    return TeacherWriter(client=client, rules=rules, sampling=sampling)
