@@ -139,7 +139,7 @@ class MidtrainConfig(SupervisedConfig):
     """Stage 1 (WM-AMT)."""
 
     corpus: Literal["true", "none", "recap", "shuffled", "constant"] = "true"
-    epochs: float = Field(1.0, ge=0, le=MAX_EPOCHS)
+    epochs: float = Field(1.0, ge=0, le=MAX_EPOCHS)  # 0: no stage 1
     block_share: float = Field(0.5, ge=0, le=1)  # of the steps 1..T-1 that carry a block
     untouched_share: float = Field(0.3, ge=0, le=1)  # trajectories without blocks in the mixture
     lambda_obs: float = Field(0.0, ge=0)
@@ -149,10 +149,11 @@ class SftConfig(SupervisedConfig):
     """Stage 2 (FE-SFT)."""
 
     num_episodes: int = Field(4000, ge=1)
-    epochs: float = Field(2.0, ge=0, le=MAX_EPOCHS)
+    epochs: float = Field(2.0, ge=0, le=MAX_EPOCHS)  # 0: no stage 2
     batch_sequences: int = Field(8, ge=1)
     optim: OptimSection = OptimSection(lr=4e-3, final_fraction=0.02)
     format_off_share: float = Field(0.1, ge=0, le=1)
+    blocks: bool = True  # False: the successes without any block (plain SFT)
     relabel: bool = True  # new labels by the student that starts this stage
 
 
@@ -160,7 +161,7 @@ class RlConfig(Section):
     """Stage 3 (FC-RL)."""
 
     profile: Literal["causal", "paper", "grpo"] = "causal"
-    updates: int = Field(60, ge=0)
+    updates: int = Field(60, ge=0)  # 0: no stage 3
     prompts: int = Field(12, ge=1)  # tasks a batch
     group_size: int = Field(8, ge=1)
     temperature: float = Field(1.0, gt=0)
@@ -274,6 +275,11 @@ class RunConfig(Section):
                     "teacher has no words of its vocabulary"
                 )
         return self
+
+    @property
+    def teaches_blocks(self) -> bool:
+        """Whether the model is taught to write blocks, so that it is asked for them."""
+        return self.sft.blocks and self.sft.epochs > 0
 
     @property
     def law_seed(self) -> int:

@@ -97,7 +97,8 @@ def own_mode(model: str) -> str:
         return "faithful"
     parts = [part for part in Path(model).relative_to(run).parts if part != "model"]
     stage = parts[-1] if parts else "rl"
-    return mode_after(stage, parts[0] if len(parts) > 1 else "full")
+    arm = parts[0] if len(parts) > 1 else "full"
+    return mode_after(stage, arm, blocks=read_resolved(RunPaths(run).resolved).teaches_blocks)
 
 
 def _with_law(config: RunConfig, request: EvalRequest) -> RunConfig:

@@ -47,11 +47,15 @@ def parse_mode(name: str) -> Mode:
     )
 
 
-def mode_after(stage: str, arm: str = "full") -> str:
+def mode_after(stage: str, arm: str = "full", *, blocks: bool = True) -> str:
     """How the model that a stage of an arm left acts: before stage 2 it knows no block.
 
-    The arm `plain-grpo` never learns blocks; `prompted` is asked for one without having learnt it.
+    Args:
+        stage: the stage.
+        arm: `plain-grpo` never learns blocks; `prompted` is asked for one without having learnt it.
+        blocks: whether stage 2 of the run teaches them.
     """
-    if arm == PLAIN_ARM:
-        return "plain"
-    return "faithful" if stage in FORMAT_STAGES or arm == PROMPTED_ARM else "plain"
+    if arm == PROMPTED_ARM:
+        return "faithful"
+    taught = blocks and arm != PLAIN_ARM
+    return "faithful" if taught and stage in FORMAT_STAGES else "plain"

@@ -68,7 +68,8 @@ class Context:
 
     def prompt_after(self, stage: str) -> str:
         """What the model of a stage of this arm is asked for: `foresight` or `plain`."""
-        return parse_mode(mode_after(stage, self.arm)).prompt
+        name = mode_after(stage, self.arm, blocks=self.config.teaches_blocks)
+        return parse_mode(name).prompt
 
     def eval_name(self, stage: str) -> str:
         """Name of the evaluation of a stage: `sft`, or `ARM-sft` for a control."""

@@ -14,10 +14,9 @@ from forethought.evals.run import judge_all, make_starts, roll_out
 from forethought.hindsight.records import Labelled
 from forethought.rollout.hf.backend import backend_for
 from forethought.schema import RunConfig
-from forethought.stages import midtrain, rl, sft
+from forethought.stages import midtrain, sft
 from forethought.stages.context import Context
 from forethought.stages.evaluate import setting_for
-from forethought.stages.supervised import Corpus, corpus_builder, train_supervised
 from forethought.training.policy import Policy
 
 
@@ -30,32 +29,15 @@ def dose(context: Context, items: Sequence[Labelled], policy: Policy) -> dict[st
     return {"midtrain": first, "sft": second, "full": first + second}
 
 
-def with_grpo(config: RunConfig, epochs: float) -> RunConfig:
-    """The configuration of a control: plain GRPO in stage 3, `epochs` passes in stage 2."""
+def with_grpo(config: RunConfig, epochs: float, *, blocks: bool) -> RunConfig:
+    """The configuration of a control: no stage 1, `epochs` passes in stage 2, then plain GRPO."""
     return config.model_copy(
         update={
+            "midtrain": config.midtrain.model_copy(update={"epochs": 0.0}),
+            "sft": config.sft.model_copy(update={"epochs": epochs, "blocks": blocks}),
             "rl": config.rl.model_copy(update={"profile": "grpo"}),
-            "sft": config.sft.model_copy(update={"epochs": epochs}),
         }
     )
-
-
-def plain_sft(context: Context, items: Sequence[Labelled], policy: Policy) -> Policy:
-    """Trains on the successes without blocks; returns the policy, saved as sft/model.
-
-    In the other arms failures do not teach which way to take either, and here nothing else is left.
-    """
-    builder = corpus_builder(context, policy)
-    taught = [item.trajectory for item in items if item.trajectory.success]
-    sequences = [builder.imitation(trajectory).sequence for trajectory in taught]
-    section = context.config.sft
-    data = Corpus(sequences=sequences, epochs=section.epochs)
-    return fitted(context, "sft", train_supervised(context, "sft", policy, data, section))
-
-
-def plain_rl(context: Context, policy: Policy) -> Policy:
-    """Stage 3 of the arm without blocks."""
-    return fitted(context, "rl", rl.run(context, policy))
 
 
 def fitted(context: Context, stage: str, policy: Policy) -> Policy:

@@ -17,7 +17,7 @@ from forethought.evals.run import (
 )
 from forethought.progress import say
 from forethought.rollout.hf.backend import backend_for
-from forethought.rollout.modes import PLAIN_ARM
+from forethought.rollout.modes import FORMAT_STAGES
 from forethought.runfiles import read_summary
 from forethought.stages.context import Context
 from forethought.training.policy import Policy
@@ -56,7 +56,8 @@ def evaluate_stage(context: Context, policy: Policy, stage: str) -> dict[str, di
     """
     section = context.config.eval
     mode = context.prompt_after(stage)
-    estimate = estimate_of(str(context.stage_dir(stage))) if context.arm == PLAIN_ARM else None
+    states_none = stage in FORMAT_STAGES and mode == "plain"
+    estimate = estimate_of(str(context.stage_dir(stage))) if states_none else None
     tasks = context.domain.tasks(section.split, section.num_tasks)
     model_hash = policy.sha256()
     backend = backend_for(policy, context.config.rollout)

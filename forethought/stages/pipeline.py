@@ -155,15 +155,40 @@ def _run(pipeline: Pipeline, command: str) -> dict[str, Any]:
     say(f"run {context.paths.root}: page {context.paths.page}")
     policy = pipeline.step(context, "base", lambda: base.run(context))
     items = pipeline.prepared(policy)
-    policy = pipeline.step(context, "midtrain", lambda: midtrain.run(context, items, policy))
-    chosen = items[: config.sft.num_episodes]
-    policy = pipeline.step(
-        context, "sft", lambda: sft.run(context, chosen, policy, fresh_labels=False)
-    )
-    policy = pipeline.step(context, "rl", lambda: rl.run(context, policy))
+    _stages(pipeline, context, policy, items, fresh_labels=config.midtrain.epochs == 0)
     for arm in config.control.arms:
         _control(pipeline, arm, items)
     return finish(pipeline)
+
+
+def _stages(
+    pipeline: Pipeline,
+    context: Context,
+    policy: Policy,
+    items: Sequence[Labelled],
+    *,
+    fresh_labels: bool,
+) -> None:
+    """Stages 1 to 3 of an arm, those with anything to do, from the base model.
+
+    A policy that states no number gets an estimate fitted behind each stage.
+    """
+    config = context.config
+
+    def rated(stage: str, trained: Policy) -> Policy:
+        return trained if config.teaches_blocks else controls.fitted(context, stage, trained)
+
+    if config.midtrain.epochs > 0:
+        policy = pipeline.step(context, "midtrain", lambda: midtrain.run(context, items, policy))
+    if config.sft.epochs > 0:
+        chosen = items if context.arm != "full" else items[: config.sft.num_episodes]
+        policy = pipeline.step(
+            context,
+            "sft",
+            lambda: rated("sft", sft.run(context, chosen, policy, fresh_labels=fresh_labels)),
+        )
+    if config.rl.updates > 0:
+        pipeline.step(context, "rl", lambda: rated("rl", rl.run(context, policy)))
 
 
 def _control(pipeline: Pipeline, arm: str, items: Sequence[Labelled]) -> None:
@@ -185,15 +210,8 @@ def _control(pipeline: Pipeline, arm: str, items: Sequence[Labelled]) -> None:
         spent = {**tokens, "control_epochs": epochs}
     pipeline.ledger.state["dose"] |= spent
     pipeline.ledger.save()
-    context = replace(context, config=controls.with_grpo(config, epochs))
-    if arm == PLAIN_ARM:
-        policy = pipeline.step(context, "sft", lambda: controls.plain_sft(context, items, policy))
-        pipeline.step(context, "rl", lambda: controls.plain_rl(context, policy))
-    else:
-        policy = pipeline.step(
-            context, "sft", lambda: sft.run(context, items, policy, fresh_labels=True)
-        )
-        pipeline.step(context, "rl", lambda: rl.run(context, policy))
+    context = replace(context, config=controls.with_grpo(config, epochs, blocks=arm != PLAIN_ARM))
+    _stages(pipeline, context, policy, items, fresh_labels=True)
 
 
 def finish(pipeline: Pipeline) -> dict[str, Any]:
@@ -228,7 +246,8 @@ def finish(pipeline: Pipeline) -> dict[str, Any]:
 def _record_hashes(pipeline: Pipeline) -> None:
     """Adds the hashes of the final model and of the evaluation tasks to env.json."""
     paths = pipeline.context.paths
-    last = read_summary(paths.eval_dir("rl") / "summary.json")
+    stages = [paths.eval_dir(name) / "summary.json" for name in ("rl", "sft", "midtrain", "base")]
+    last = read_summary(next(file for file in stages if file.is_file()))
     env = read_env(paths.env)
     env["sha256"] |= {"model": last["model_sha256"], "data": last["data_sha256"]}
     write_json(paths.env, env)

@@ -19,9 +19,16 @@ from forethought.training.policy import Policy
 
 
 def corpus(context: Context, items: Sequence[Labelled], policy: Policy) -> list[Written]:
-    """The sequences of stage 2: tagged episodes, plain episodes, executed alternatives."""
+    """The sequences of stage 2: tagged episodes, plain episodes, executed alternatives.
+
+    Without blocks they are the successes: elsewhere failures do not teach which way to take
+    either, and here nothing else is left.
+    """
     section = context.config.sft
     builder = corpus_builder(context, policy)
+    if not section.blocks:
+        won = [item.trajectory for item in items if item.trajectory.success]
+        return [builder.imitation(trajectory) for trajectory in won]
     rng = random.Random(f"sft/{context.config.seed}")
     sequences: list[Written] = []
     for index, item in enumerate(items):
@@ -52,7 +59,7 @@ def run(
         fresh_labels: the labels were measured with this very student; else they are renewed first.
     """
     section = context.config.sft
-    if section.relabel and not fresh_labels:
+    if section.blocks and section.relabel and not fresh_labels:
         items = relabel(context, items, policy, folder=context.stage_dir("sft"))
     sequences = [written.sequence for written in corpus(context, items, policy)]
     data = Corpus(sequences=sequences, epochs=section.epochs)

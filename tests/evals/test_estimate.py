@@ -88,3 +88,5 @@ def test_a_file_of_other_features_or_shape_is_refused(tmp_path: Path, old: str, 
 )
 def test_an_arm_acts_as_it_was_trained(stage: str, arm: str, mode: str) -> None:
     assert mode_after(stage, arm) == mode
+    never = mode_after(stage, arm, blocks=False)
+    assert never == ("faithful" if arm == "prompted" else "plain")
