@@ -138,7 +138,7 @@ class TeacherConfig(Section):
 class MidtrainConfig(SupervisedConfig):
     """Stage 1 (WM-AMT)."""
 
-    corpus: Literal["true", "none", "recap", "shuffled", "constant"] = "true"
+    corpus: Literal["true", "none", "recap", "shuffled", "constant", "observations"] = "true"
     epochs: float = Field(1.0, ge=0, le=MAX_EPOCHS)  # 0: no stage 1
     block_share: float = Field(0.5, ge=0, le=1)  # of the steps 1..T-1 that carry a block
     untouched_share: float = Field(0.3, ge=0, le=1)  # trajectories without blocks in the mixture
@@ -153,6 +153,7 @@ class SftConfig(SupervisedConfig):
     batch_sequences: int = Field(8, ge=1)
     optim: OptimSection = OptimSection(lr=4e-3, final_fraction=0.02)
     format_off_share: float = Field(0.1, ge=0, le=1)
+    corpus: Literal["true", "recap", "shuffled", "constant"] = "true"  # what the blocks say
     blocks: bool = True  # False: the successes without any block (plain SFT)
     relabel: bool = True  # new labels by the student that starts this stage
 

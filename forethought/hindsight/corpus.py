@@ -59,8 +59,7 @@ class CorpusBuilder:
         block = self.writer.write(item.trajectory, step, label)
         if kind != "constant":
             return block
-        mean = sum(it.labels[0].value for it in items) / len(items)
-        constant = self.writer.write(item.trajectory, step, mean)
+        constant = self.writer.write(item.trajectory, step, mean_label(items))
         return replace(block, q=constant.q, q_text=constant.q_text)
 
     def tagged(self, items: Sequence[Labelled], index: int, kind: str = "true") -> Written:
@@ -87,6 +86,16 @@ class CorpusBuilder:
         """An episode without blocks whose every thought and action trains, success or not."""
         turns = [self._turn(None, step) for step in trajectory.steps]
         return self._encode(trajectory, turns, "plain", SupervisedRule(), "plain")
+
+    def observed(self, trajectory: Trajectory) -> Written:
+        """An episode without blocks whose observations train and nothing else.
+
+        The implicit world model of Early Experience (arXiv 2510.08558): next state from state and
+        action.
+        """
+        turns = [self._turn(None, step) for step in trajectory.steps]
+        rule = SupervisedRule(skip=(Span.THINK, Span.ACTION), observation_weight=1.0)
+        return self._encode(trajectory, turns, "plain", rule, "observed")
 
     def free(
         self, items: Sequence[Labelled], index: int, rng: random.Random, options: FreeOptions
@@ -203,6 +212,11 @@ class Written:
 
     sequence: TrainingSequence
     block_tokens: int
+
+
+def mean_label(items: Sequence[Labelled]) -> float:
+    """The mean label of the first turns: the number of a block that shall tell nothing by it."""
+    return sum(item.labels[0].value for item in items) / max(len(items), 1)
 
 
 def branch_trajectory(item: Labelled, branch: Branch) -> Trajectory:

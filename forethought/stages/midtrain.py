@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 
 from forethought.evals.blocks import HeldOut, block_losses, held_out_blocks, loss_rows
-from forethought.hindsight.corpus import FreeOptions, Written
+from forethought.hindsight.corpus import FreeOptions, Written, branch_trajectory, mean_label
 from forethought.hindsight.records import Labelled
 from forethought.jsonl import write_jsonl
 from forethought.stages.context import Context
@@ -19,9 +19,21 @@ from forethought.training.policy import Policy
 
 
 def corpus(context: Context, items: Sequence[Labelled], policy: Policy) -> list[Written]:
-    """The sequences of stage 1: one an episode, with free blocks or untouched."""
+    """The sequences of stage 1: one an episode, with free blocks or untouched.
+
+    Of `observations` one an episode and one an executed alternative, for what they were replied.
+    """
     section = context.config.midtrain
     builder = corpus_builder(context, policy)
+    if section.corpus == "observations":
+        return [
+            builder.observed(trajectory)
+            for item in items
+            for trajectory in (
+                item.trajectory,
+                *(branch_trajectory(item, branch) for branch in item.branches),
+            )
+        ]
     options = FreeOptions(
         kind=section.corpus, block_share=section.block_share, lambda_obs=section.lambda_obs
     )
@@ -58,8 +70,9 @@ def _held_out(context: Context, items: Sequence[Labelled], policy: Policy) -> He
     trajectories = context.domain.trajectories(
         section.num_blocks, policy.tokenizer, split=section.split
     )
-    labels = [item.labels[0].value for item in items]
-    mean = sum(labels) / max(len(labels), 1)
     return held_out_blocks(
-        corpus_builder(context, policy), trajectories, number=mean, seed=context.config.seed
+        corpus_builder(context, policy),
+        trajectories,
+        number=mean_label(items),
+        seed=context.config.seed,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from forethought.hindsight.corpus import Written
+from forethought.hindsight.corpus import Written, mean_label
 from forethought.hindsight.records import Labelled
 from forethought.stages.context import Context
 from forethought.stages.labels import relabel
@@ -30,14 +30,19 @@ def corpus(context: Context, items: Sequence[Labelled], policy: Policy) -> list[
         won = [item.trajectory for item in items if item.trajectory.success]
         return [builder.imitation(trajectory) for trajectory in won]
     rng = random.Random(f"sft/{context.config.seed}")
+    # The placebos of content have no twins of the executed alternatives.
+    numbers = {"true": None, "constant": mean_label(items)}
     sequences: list[Written] = []
     for index, item in enumerate(items):
         if rng.random() < section.format_off_share:
             sequences.append(builder.imitation(item.trajectory))
         else:
-            sequences.append(builder.tagged(items, index))
-        for branch in item.branches:
-            sequences.append(builder.branch(item, branch, branch.s / max(branch.k, 1)))
+            sequences.append(builder.tagged(items, index, section.corpus))
+        for branch in item.branches if section.corpus in numbers else ():
+            q = numbers[section.corpus]
+            sequences.append(
+                builder.branch(item, branch, branch.s / max(branch.k, 1) if q is None else q)
+            )
     return sequences
 
 

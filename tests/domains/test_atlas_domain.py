@@ -78,6 +78,17 @@ def test_every_text_of_an_episode_is_in_the_vocabulary() -> None:
             assert unknown not in free.ids and unknown not in tagged.ids
 
 
+def test_of_an_observed_episode_what_was_replied_trains_and_nothing_else() -> None:
+    trajectory = labelled()[0].trajectory
+    sequence = builder_of().observed(trajectory).sequence
+    words = tokenizer().convert_ids_to_tokens(list(sequence.ids))
+    trained = [w for w, weight in zip(words, sequence.ce_weight, strict=True) if weight]
+    told = [word for step in trajectory.steps for word in step.observation.split()]
+    tags = {"<information>", "</information>"}
+    assert [word for word in trained if word not in tags] == told
+    assert set(sequence.ce_weight) == {0.0, 1.0}
+
+
 def test_a_written_block_names_no_entity_and_passes_every_filter() -> None:
     names = set(NAMES)
     for item in labelled()[:100]:
