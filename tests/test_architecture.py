@@ -41,6 +41,7 @@ LAYERS = (
     ("envs", "rollout", "training", "hindsight"),
     ("domains", "evals"),
     ("stages",),
+    ("study",),
     ("report",),
     ("cli",),
 )

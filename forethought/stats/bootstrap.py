@@ -97,10 +97,30 @@ def paired_draws(
     resamples: int = 2000,
 ) -> dict[str, Draws]:
     """Metrics of `a` minus those of `b` on the tasks that both have; unknown names left out."""
-    others = set(task_ids(b))
-    tasks = [task for task in task_ids(a) if task in others]
-    sides = [columns(a, tasks), columns(b, tasks)]
-    return _draws(sides, len(tasks), metrics, seed, resamples)
+    return contrast_draws([(1.0, a), (-1.0, b)], metrics, seed=seed, resamples=resamples)
+
+
+def contrast_draws(
+    sides: Sequence[tuple[float, Sequence[Episode]]],
+    metrics: Sequence[str],
+    *,
+    seed: int,
+    resamples: int = 2000,
+) -> dict[str, Draws]:
+    """A weighed sum of each metric over several files of episodes, on the tasks that all have.
+
+    Args:
+        sides: (weight, episodes); effects and interactions are such sums.
+        metrics: names; those that a side does not know are left out.
+        seed: of the resampling of tasks, which is the same on all sides.
+        resamples: how many.
+    """
+    first, *others = ([*dict.fromkeys(task_ids(episodes))] for _, episodes in sides)
+    common = set(first).intersection(*map(set, others))
+    tasks = [task for task in first if task in common]
+    tables = [columns(episodes, tasks) for _, episodes in sides]
+    known = [name for name in metrics if all(name in table for table in tables)]
+    return _draws(tables, len(tasks), known, seed, resamples, [weight for weight, _ in sides])
 
 
 def _draws(
@@ -109,13 +129,14 @@ def _draws(
     metrics: Sequence[str] | None,
     seed: int,
     resamples: int,
+    weights: Sequence[float] = (1.0,),
 ) -> dict[str, Draws]:
-    """Draws of one side, or of the first minus the second on the same resampled tasks."""
+    """Draws of the weighed sum of the sides on the same resampled tasks."""
     one, counts_RT = np.ones((1, num_tasks)), task_counts(num_tasks, resamples, seed)
 
     def value(name: str, counts: Array) -> Array:
-        values = [side[name].value(counts) for side in sides]
-        return values[0] if len(values) == 1 else values[0] - values[1]
+        values = [w * side[name].value(counts) for w, side in zip(weights, sides, strict=True)]
+        return np.asarray(sum(values[1:], start=values[0]))
 
     return {
         name: Draws(
