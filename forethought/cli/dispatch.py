@@ -34,6 +34,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "eval": "evaluate a model or a scripted policy on held-out tasks",
     },
     "look at it": {
+        "probe": "rewrite the blocks of a policy while it acts: does it use them?",
         "report": "write the page of one or more runs from their files",
         "view": "read the episodes of a run in the terminal",
         "diff": "compare two runs on the same tasks, paired",

@@ -88,3 +88,16 @@ def test_a_second_demo_reads_the_finished_run_instead_of_training_again(run: Pat
     assert main([*DEMO, "--out", str(run)]) == 0
     assert (run / "rl" / "model" / "model.safetensors").stat().st_mtime_ns == before
     assert {key: read_json(run / "summary.json")[key] for key in COST} == cost
+
+
+def test_probe_reports_every_intervention_and_names_what_it_cannot_do(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["probe", str(run), "--num", "8", "--samples", "2", "--out", str(tmp_path / "p")]
+    assert main([*words, "--do", "delete,swap,q=95", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert [row["do"] for row in result["interventions"]] == ["delete", "swap", "q=95"]
+    assert result["interventions"][0]["first_action"] is None
+    assert (tmp_path / "p" / "q-95" / "episodes.jsonl").is_file()
+    assert main([*words, "--do", "q=93"]) == 2
+    assert main(["probe", str(tmp_path), "--out", str(tmp_path / "x")]) == 2
