@@ -76,6 +76,20 @@ def p_value(draws_R: Array) -> float:
     return float(min(1.0, max(2 * tail, 1.0 / len(kept))))
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction: p-values that keep the family-wise error, in the given order.
+
+    The smallest of m is multiplied by m, the next by m - 1, and none falls below one before it
+    (Holm 1979).
+    """
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    corrected, highest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        highest = max(highest, min(1.0, p_values[place] * (len(p_values) - rank)))
+        corrected[place] = highest
+    return corrected
+
+
 def metric_draws(
     episodes: Sequence[Episode],
     metrics: Sequence[str] | None = None,

@@ -1,19 +1,22 @@
 """Stages that cells share: each is run once, by the first cell that needs it.
 
-What a stage depends on is the sections of the configuration up to its own. Two cells that agree in
-these share the stage; its folder is named after their hash. A lock on the folder lets several
-processes, also on several machines with one file system, work on one study.
+What a stage depends on is the sections of the configuration up to its own, and the code. Two cells
+that agree in these share the stage; its folder is named after their hash. A lock on the folder lets
+several processes, also on several machines with one file system, work on one study.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from filelock import FileLock
 
+import forethought
 from forethought.hindsight.records import Labelled
 from forethought.jsonl import read_json, write_json
 from forethought.runlog import cpu_seconds
@@ -57,6 +60,18 @@ def node_config(config: RunConfig, stage: str) -> RunConfig:
     return RunConfig(name=stage, **parts, eval=quiet)
 
 
+@cache
+def code_hash() -> str:
+    """sha256 of all code that a stage may run: the package but for what only shows or schedules."""
+    root = Path(forethought.__file__).parent
+    digest = hashlib.sha256()
+    for file in sorted(root.rglob("*.py")):
+        place = file.relative_to(root).as_posix()
+        if place.split("/")[0] not in ("cli", "report", "study"):
+            digest.update(f"{place}\n".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Nodes:
     """The shared stages of a study in OUT/nodes."""
@@ -65,8 +80,9 @@ class Nodes:
 
     def folder(self, config: RunConfig, stage: str) -> Path:
         """Where a stage of a configuration lies."""
-        made = node_config(config, stage)
-        return self.root / f"{config.seed}-{stage}-{config_hash(made)[:10]}"
+        made = f"{config_hash(node_config(config, stage))}/{code_hash()}"
+        name = hashlib.sha256(made.encode()).hexdigest()[:10]
+        return self.root / f"{config.seed}-{stage}-{name}"
 
     def policy(self, config: RunConfig, stage: str) -> Policy:
         """The model behind a stage, trained now or read."""

@@ -10,6 +10,7 @@ from forethought.stats.bootstrap import (
     Draws,
     contrast_draws,
     difference,
+    holm,
     interval,
     mean_over_seeds,
     metric_draws,
@@ -48,7 +49,7 @@ def finish(plan: Plan, out: Path) -> JsonRow:
         ],
         "arms": _arms(plan, files),
         "comparisons": comparisons,
-        "verdicts": [_verdict(claim, comparisons) for claim in plan.claims],
+        "verdicts": _verdicts(plan, comparisons),
         "missing": [cell.id for cell in plan.cells if cell not in done],
         "cpu_min": round(sum(spent.values()) / 60, 2),
     }
@@ -110,6 +111,7 @@ def _comparisons(plan: Plan, claim: Claim, files: dict[str, list[Episode]]) -> l
                     **inner,
                     "lo_seeds": outer["lo"],
                     "hi_seeds": outer["hi"],
+                    "p_seeds": outer["p"],
                     "by_seed": [one.point for one in drawn],
                     "unit": "task in seed",
                 }
@@ -117,25 +119,38 @@ def _comparisons(plan: Plan, claim: Claim, files: dict[str, list[Episode]]) -> l
     return rows
 
 
-def _verdict(claim: Claim, comparisons: list[JsonRow]) -> JsonRow:
-    """Supported or refuted where the interval over seeds lies on one side of the margin."""
-    found = next(
-        (r for r in comparisons if r["claim"] == claim.claim and r["metric"] == claim.metric), None
-    )
-    if found is None:
-        return {"claim": claim.claim, "verdict": UNDECIDED, "evidence": "cells are missing"}
-    low, high = found["lo_seeds"], found["hi_seeds"]
-    verdict = UNDECIDED
-    if low > claim.margin:
-        verdict = SUPPORTED
-    elif high < claim.margin:
-        verdict = REFUTED
-    evidence = f"{claim.metric} {found['diff']:+.3f} [{low:+.3f}, {high:+.3f}] over seeds"
-    return {
-        "claim": claim.claim,
-        "verdict": verdict,
-        "evidence": f"{evidence}, margin {claim.margin:g}",
-    }
+def _verdicts(plan: Plan, comparisons: list[JsonRow]) -> list[JsonRow]:
+    """One a claim: supported or refuted where the whole interval over seeds says so.
+
+    `p_holm` corrects the p-values of all claims that could be decided, with the seed as unit.
+    """
+    rows = {(row["claim"], row["metric"]): row for row in comparisons}
+    found = [rows.get((claim.claim, claim.metric)) for claim in plan.claims]
+    known = [row["p_seeds"] for row in found if row is not None]
+    corrected = iter(holm(known))
+    verdicts: list[JsonRow] = []
+    for claim, row in zip(plan.claims, found, strict=True):
+        if row is None:
+            verdicts.append(
+                {"claim": claim.claim, "verdict": UNDECIDED, "evidence": "cells are missing"}
+            )
+            continue
+        low, high = row["lo_seeds"], row["hi_seeds"]
+        verdict = UNDECIDED
+        if low > claim.margin:
+            verdict = SUPPORTED
+        elif high < claim.margin:
+            verdict = REFUTED
+        p = next(corrected)
+        evidence = (
+            f"{claim.metric} {row['diff']:+.3f} [{low:+.3f}, {high:+.3f}], margin "
+            f"{claim.margin:g}, p {p:.3g} (Holm, {len(known)} claims), unit: seed, n = "
+            f"{len(plan.seeds)}"
+        )
+        verdicts.append(
+            {"claim": claim.claim, "verdict": verdict, "evidence": evidence, "p_holm": p}
+        )
+    return verdicts
 
 
 def _seed(number: int) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from forethought.jsonl import write_json, write_jsonl
 from forethought.runlog import episode_to_row
-from forethought.stats.bootstrap import contrast_draws, paired_draws
+from forethought.stats.bootstrap import contrast_draws, holm, paired_draws
 from forethought.study.plan import Claim, Plan
 from forethought.study.verdicts import finish
 from forethought.types import Action, Episode, EpisodeTurn, StopReason
@@ -86,6 +86,7 @@ def test_a_verdict_is_the_side_of_the_margin_on_which_the_interval_lies(
 ) -> None:
     result = study(tmp_path, rates(a, b), margin)
     assert result["verdicts"][0]["verdict"] == verdict
+    assert "unit: seed, n = 3" in result["verdicts"][0]["evidence"]
     (row,) = result["comparisons"]
     assert row["diff"] == pytest.approx(sum(x - y for x, y in zip(a, b, strict=True)) / 300)
     assert row["lo_seeds"] <= row["lo"] <= row["hi"] <= row["hi_seeds"]
@@ -117,3 +118,8 @@ def test_a_contrast_of_two_is_a_paired_difference_and_an_interaction_their_diffe
     four = contrast_draws(list(zip((1.0, -1.0, -1.0, 1.0), files, strict=True)), names, seed=5)
     other = paired_draws(files[2], files[3], names, seed=5)["success"]
     assert four["success"].values_R == pytest.approx(paired.values_R - other.values_R)
+
+
+def test_holm_keeps_the_order_and_corrects_the_smallest_most() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == [] and holm([0.9, 0.8]) == [1.0, 1.0]
