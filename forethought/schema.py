@@ -161,12 +161,24 @@ class SftConfig(SupervisedConfig):
 class RlConfig(Section):
     """Stage 3 (FC-RL)."""
 
-    profile: Literal["causal", "paper", "grpo"] = "causal"
+    profile: Literal["causal", "paper", "paper-mean", "grpo"] = "causal"
     updates: int = Field(60, ge=0)  # 0: no stage 3
     prompts: int = Field(12, ge=1)  # tasks a batch
     group_size: int = Field(8, ge=1)
     temperature: float = Field(1.0, gt=0)
-    omega: float = Field(0.2, ge=0)  # paper
+    omega: float = Field(0.2, ge=0)  # paper; causal with td-add
+    matcher: Literal["fraction", "all", "any"] = "fraction"  # paper: hits -> R_ground
+    future: Literal["observations", "all"] = "observations"  # paper: what keywords are sought in
+    normaliser: Literal["default", "zscore", "centre", "leave_one_out"] = (
+        "default"  # paper, grpo: of R
+    )
+    plan_baseline: Literal["previous", "group"] = "previous"  # causal: V of the turn before, or m_i
+    lam: float = Field(1.0, ge=0, le=1)  # causal: below 1 while Brier skill of 10 updates is > .1
+    ablations: tuple[Literal["soft", "td-add"], ...] = ()  # causal: docs/objectives.md
+    equal_groups: Literal["keep", "drop"] = "keep"  # those whose members have one reward
+    average: Literal["constant", "token"] = (
+        "constant"  # policy gradient over L_ref, or sampled tokens
+    )
     c_g: float = Field(0.1, ge=0)  # causal
     c_q: float = Field(1.0, ge=0)  # causal
     readout_lr: float = Field(2e-2, gt=0)  # causal: of the output embeddings, from Brier alone

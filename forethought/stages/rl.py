@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 
 from forethought.algos.batching import reinforced
 from forethought.algos.credit import credit_episodes
 from forethought.algos.values import ValueFit, fit_values
 from forethought.errors import GuardRail, InputError
+from forethought.jsonl import read_log
 from forethought.progress import progress, say
 from forethought.rewards.terms import RewardConfig
 from forethought.rollout.engine import Start, run_rollouts_sync
@@ -207,26 +209,51 @@ def one_update(
         raise GuardRail(
             f"{lost} of {len(rollouts)} rollouts were lost ({first.kind}: {first.message})"
         )
-    credits = credit_episodes(episodes, credit_config(section), value_fit=fit)
+    skill = recent_skill(context.stage_dir("rl") / "metrics.jsonl")
+    credits = credit_episodes(episodes, credit_config(section, skill), value_fit=fit)
     sequences = [
         _sequence(context, policy, rollouts[number], credits[number], episodes[number])
         for number in valid
     ]
     members = [(rollouts[n], episodes[n], s) for n, s in zip(valid, sequences, strict=True)]
     keep_example(context.stage_dir("rl") / "example.json", update, policy.tokenizer, members)
+    if section.equal_groups == "drop":
+        mixed = mixed_tasks(episodes)
+        sequences = [
+            s for n, s in zip(valid, sequences, strict=True) if episodes[n].task_id in mixed
+        ]
     active = [s for s in sequences if any(s.advantage) or s.brier]
     blocks = sum(len(sequence.brier) for sequence in sequences)
+    weighed = sum(sum(weight > 0 for weight in s.pg_weight) for s in sequences)
+    constant = len(sequences) * section.reference_tokens
     denominators = Denominators(
-        pg=float(len(valid) * section.reference_tokens), brier=float(max(blocks, 1))
+        pg=float(max(constant if section.average == "constant" else weighed, 1)),
+        brier=float(max(blocks, 1)),
     )
     stats: dict[str, float] = {}
     if active:
         stats = trainer.step(active, denominators=denominators, step_index=update)
-    stats |= batch_stats(episodes, section.group_size)
+    stats |= batch_stats(episodes, section.group_size) | stated_skill(episodes)
     next_fit = fit_values(episodes) if section.profile == "causal" else None
     if next_fit is not None:
         stats |= {f"value_beta_{k + 1}": beta for k, beta in enumerate(next_fit.beta)}
     return stats, next_fit
+
+
+def mixed_tasks(episodes: Sequence[Episode]) -> set[str]:
+    """Tasks whose valid rollouts have more than one reward; the others teach no choice."""
+    rewards: dict[str, set[float]] = {}
+    for episode in episodes:
+        if episode.error is None:
+            rewards.setdefault(episode.task_id, set()).add(episode.reward)
+    return {task for task, found in rewards.items() if len(found) > 1}
+
+
+def recent_skill(file: Path) -> float | None:
+    """Mean Brier skill of the stated q over the last ten updates; None before there are ten."""
+    rows = [row for _, row in read_log(file)] if file.is_file() else []
+    skills = [row["q_brier_skill"] for row in rows if row.get("q_brier_skill") is not None][-10:]
+    return sum(skills) / 10 if len(skills) == 10 else None
 
 
 def reward_config(section: RlConfig) -> RewardConfig:
@@ -249,6 +276,24 @@ def _sequence(
         decision_ids=policy.word_ids(context.domain.writer.decisions),
     )
     return reinforced(rollout, credits, config)
+
+
+def stated_skill(episodes: Sequence[Episode]) -> dict[str, float]:
+    """Brier skill of the stated q of all turns against their own base rate, if there is any."""
+    pairs = [
+        (turn.foresight.q, float(episode.success or 0))
+        for episode in episodes
+        if episode.error is None
+        for turn in episode.turns
+        if turn.foresight is not None and turn.foresight.q is not None
+    ]
+    if not pairs:
+        return {}
+    rate = sum(outcome for _, outcome in pairs) / len(pairs)
+    if rate in (0.0, 1.0):
+        return {}
+    score = sum((q - outcome) ** 2 for q, outcome in pairs) / len(pairs)
+    return {"q_brier_skill": 1.0 - score / (rate * (1.0 - rate))}
 
 
 def batch_stats(episodes: Sequence[Episode], group_size: int) -> dict[str, float]:

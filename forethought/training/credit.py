@@ -6,13 +6,30 @@ from collections.abc import Sequence
 
 from forethought.algos.batching import ReinforceConfig
 from forethought.algos.credit import CreditConfig
+from forethought.algos.profiles import MIN_BRIER_SKILL
 from forethought.schema import RlConfig
 
 
-def credit_config(section: RlConfig) -> CreditConfig:
-    """The credit settings of a run's profile."""
+def credit_config(section: RlConfig, brier_skill: float | None = None) -> CreditConfig:
+    """The credit settings of a run's profile.
+
+    Args:
+        section: the configuration of stage 3.
+        brier_skill: of q over the last updates; `lam` counts only where it is high enough.
+    """
+    trusted = brier_skill is not None and brier_skill > MIN_BRIER_SKILL
     return CreditConfig(
-        profile=section.profile, omega=section.omega, c_g=section.c_g, c_q=section.c_q
+        profile=section.profile,
+        omega=section.omega,
+        c_g=section.c_g,
+        c_q=section.c_q,
+        matcher=section.matcher,
+        future=section.future,
+        normaliser=section.normaliser,
+        plan_baseline=section.plan_baseline,
+        lam=section.lam if trusted else 1.0,
+        brier_skill=brier_skill,
+        ablations=section.ablations,
     )
 
 

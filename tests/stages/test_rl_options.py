@@ -1,0 +1,92 @@
+"""Options of stage 3: which groups train, what the loss is divided by, when lambda is trusted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from forethought.runlog import MetricsLog
+from forethought.schema import RlConfig
+from forethought.stages.rl import mixed_tasks, recent_skill, stated_skill
+from forethought.training.credit import credit_config
+from forethought.types import Action, Episode, EpisodeTurn, Foresight, RolloutError, StopReason
+
+
+def episode(task: str, reward: float, q: float | None = 0.5, *, lost: bool = False) -> Episode:
+    block = None if q is None else Foresight(roadmap="r", keywords=("k",), analysis="a", q=q)
+    turn = EpisodeTurn(
+        text="x",
+        format_ok=True,
+        foresight=block,
+        action=Action(kind="answer", text="y"),
+        observation="",
+    )
+    return Episode(
+        task_id=task,
+        rollout=0,
+        env="search_qa",
+        split="train",
+        question="?",
+        answers=("y",),
+        answer="y",
+        success=None if lost else int(reward > 0),
+        reward=reward,
+        judge="exact",
+        stop_reason=StopReason.ERROR if lost else StopReason.ANSWER,
+        error=RolloutError(kind="tool", message="gone") if lost else None,
+        turns=(turn,),
+    )
+
+
+def test_a_group_is_mixed_by_the_rewards_of_its_valid_members() -> None:
+    episodes = [
+        *[episode("equal", 1.0)] * 3,
+        episode("mixed", 1.0),
+        episode("mixed", 0.0),
+        episode("one", 0.0),
+        episode("lost", 1.0),
+        episode("lost", 0.0, lost=True),
+    ]
+    assert mixed_tasks(episodes) == {"mixed"}
+
+
+def test_the_skill_of_the_stated_numbers_is_against_their_own_base_rate() -> None:
+    sure = [episode("a", 1.0, 1.0), episode("b", 0.0, 0.0)]
+    assert stated_skill(sure) == {"q_brier_skill": 1.0}
+    flat = [episode("a", 1.0, 0.5), episode("b", 0.0, 0.5)]
+    assert stated_skill(flat) == {"q_brier_skill": 0.0}
+    assert stated_skill([episode("a", 1.0)]) == {}  # no base rate but 1
+    assert stated_skill([episode("a", 1.0, None), episode("b", 0.0, None)]) == {}
+
+
+def test_lambda_counts_only_behind_ten_updates_of_skill(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    section = RlConfig(lam=0.5)
+    assert recent_skill(file) is None
+    log = MetricsLog(file)
+    for step in range(9):
+        log.append(step + 1, q_brier_skill=0.3)
+    assert recent_skill(file) is None
+    assert credit_config(section, recent_skill(file)).lam == 1.0
+    log.append(10, q_brier_skill=0.2)
+    assert recent_skill(file) == pytest.approx(0.29)
+    assert credit_config(section, recent_skill(file)).lam == 0.5
+    for step in range(10):
+        log.append(step + 11, q_brier_skill=0.05)
+    assert credit_config(section, recent_skill(file)).lam == 1.0
+    assert credit_config(RlConfig(), 0.3).lam == 1.0
+
+
+def test_every_reading_of_the_paper_is_a_key() -> None:
+    section = RlConfig(
+        profile="paper-mean",
+        matcher="all",
+        future="all",
+        normaliser="leave_one_out",
+        plan_baseline="group",
+        ablations=("soft", "td-add"),
+    )
+    made = credit_config(section)
+    for name in ("profile", "matcher", "future", "normaliser", "plan_baseline", "ablations"):
+        assert getattr(made, name) == getattr(section, name)
