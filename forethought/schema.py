@@ -10,6 +10,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+RewardTerm = Literal[
+    "outcome", "invalid_actions", "malformed_turns", "maths_paper", "calibration", "log_score"
+]
+"""Names of `forethought.rewards.terms.TERMS`."""
+
 MAX_EPOCHS = 1000
 """Passes over a corpus: nobody means more."""
 
@@ -185,6 +190,11 @@ class RlConfig(Section):
     brier_below: float = Field(0.15, ge=0, le=1)  # share of the Brier gradient for other layers
     refit_rollouts: int = Field(1000, ge=0)  # causal: of the finished policy, for its levels; 0: no
     refit_ridge: float = Field(1e-2, ge=0)  # of the regression that the refit begins with
+    terms: tuple[RewardTerm, ...] = (
+        "outcome",
+        "invalid_actions",
+        "malformed_turns",
+    )  # their sum is R
     malformed_penalty: float = Field(0.5, ge=0)  # off the reward, a turn that breaks the format
     kl: float = Field(0.12, ge=0)  # weight of the KL to the policy that stage 3 began with
     kl_temperature: float = Field(0.5, gt=0)  # of that policy; below 1 the KL term sharpens

@@ -7,6 +7,7 @@ own; every other end without a right answer is a failure.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,6 +15,9 @@ from typing import NamedTuple
 from forethought.errors import InputError
 from forethought.rewards.grading import grade
 from forethought.types import Rollout
+
+MIN_CHANCE = 0.01
+"""Floor of a chance in the logarithmic score."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,7 @@ class Facts:
     num_turns: int
     num_invalid: int  # turns without an action
     num_malformed: int = 0  # turns with an action that the strict format refuses
+    q: float | None = None  # the estimate of the last turn; None = not readable
 
 
 class Judgement(NamedTuple):
@@ -88,11 +93,28 @@ def maths_paper(facts: Facts, config: RewardConfig) -> float:
     return min(0.0, -1.0 + 0.05 * (facts.num_turns - 2))
 
 
+def calibration(facts: Facts, config: RewardConfig) -> float:
+    """-(q - I)^2 of the last estimate, -1 without one (RLCR, arXiv 2507.16806, with `outcome`)."""
+    return -1.0 if facts.q is None else -((facts.q - float(facts.success)) ** 2)
+
+
+def log_score(facts: Facts, config: RewardConfig) -> float:
+    """The logarithm of the chance that the last estimate gave to what came, at least log .01.
+
+    Proper but unbounded without that (Rewarding Doubt, arXiv 2503.02623); the least without one.
+    """
+    if facts.q is None:
+        return math.log(MIN_CHANCE)
+    return math.log(max(facts.q if facts.success else 1.0 - facts.q, MIN_CHANCE))
+
+
 TERMS: dict[str, Callable[[Facts, RewardConfig], float]] = {
     "outcome": outcome,
     "invalid_actions": invalid_actions,
     "malformed_turns": malformed_turns,
     "maths_paper": maths_paper,
+    "calibration": calibration,
+    "log_score": log_score,
 }
 """Reward terms by name."""
 
@@ -107,8 +129,10 @@ def judge_rollout(rollout: Rollout, config: RewardConfig) -> Judgement:
         task = rollout.task
         verdict = grade(task.kind, rollout.answer, task.answers, is_answer=True)
         success, judge = verdict.correct, verdict.method
+    last = rollout.turns[-1].parsed.foresight if rollout.turns else None
     facts = Facts(
         success=success,
+        q=None if last is None else last.q,
         num_turns=len(rollout.turns),
         num_invalid=sum(turn.parsed.action is None for turn in rollout.turns),
         num_malformed=sum(

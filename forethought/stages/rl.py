@@ -257,9 +257,8 @@ def recent_skill(file: Path) -> float | None:
 
 
 def reward_config(section: RlConfig) -> RewardConfig:
-    """The reward that stage 3 trains on: the outcome, and penalties for broken turns."""
-    terms = ("outcome", "invalid_actions", "malformed_turns")
-    return RewardConfig(terms=terms, malformed_penalty=section.malformed_penalty)
+    """The reward that stage 3 trains on; by default the outcome, and penalties for broken turns."""
+    return RewardConfig(terms=section.terms, malformed_penalty=section.malformed_penalty)
 
 
 def _sequence(

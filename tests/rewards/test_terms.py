@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from typing import get_args
+
 import pytest
 
 from forethought.errors import InputError
 from forethought.rewards.terms import TERMS, RewardConfig, judge_rollout
+from forethought.schema import RewardTerm
 from forethought.types import (
     Action,
+    Foresight,
     ParsedTurn,
     Rollout,
     RolloutError,
@@ -101,3 +107,35 @@ def test_every_term_is_documented_and_an_unknown_one_refused():
     assert all(term.__doc__ for term in TERMS.values())
     with pytest.raises(InputError, match="outcome"):
         RewardConfig(terms=("length_bonus",))
+
+
+def stating(q: float | None, answer: str = "42") -> Rollout:
+    made = rollout(answer, "search", "answer")
+    block = Foresight(roadmap="r", keywords=("k",), analysis="a", q=q)
+    last = replace(made.turns[-1], parsed=replace(made.turns[-1].parsed, foresight=block))
+    return replace(made, turns=(made.turns[0], last))
+
+
+@pytest.mark.parametrize("term", ["calibration", "log_score"])
+@pytest.mark.parametrize("p", [0.1, 0.35, 0.8])
+def test_the_scores_of_the_last_estimate_are_proper(term, p):
+    config = RewardConfig(terms=(term,))
+
+    def expected(q: float) -> float:
+        won = judge_rollout(stating(q), config).reward
+        return p * won + (1 - p) * judge_rollout(stating(q, "7"), config).reward
+
+    levels = [level / 20 for level in range(21)]
+    assert max(levels, key=expected) == pytest.approx(p)
+
+
+def test_a_missing_estimate_is_scored_as_the_worst_one():
+    for term, worst in (("calibration", -1.0), ("log_score", math.log(0.01))):
+        config = RewardConfig(terms=("outcome", term))
+        assert judge_rollout(stating(None), config).reward == pytest.approx(1.0 + worst)
+        assert judge_rollout(stating(0.0), config).reward == pytest.approx(1.0 + worst)
+        assert judge_rollout(stating(1.0), config).reward == pytest.approx(1.0)
+
+
+def test_every_term_is_a_value_of_the_configuration():
+    assert set(get_args(RewardTerm)) == set(TERMS)
