@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from forethought.stats.metrics import FORECAST_METRICS, Array, mean, ratio
+from forethought.stats.selective import SELECTIVE_METRICS
 from forethought.types import Episode, EpisodeTurn
 
 CUTS = ("first", "last", "all")
@@ -216,10 +217,10 @@ def _forecast_columns(
         stated = [(q, w) for q, w in forecast_rows(episode, source, cut) if q is not None]
         entered += bool(stated)
         rows += [(q, outcome, weight, task) for q, weight in stated]
-    made = _five(source, cut, rows, entered)
+    made = _scores(source, cut, rows, entered)
     if source == "":
         filled = _imputed(valid, index, cut, rows)
-        made |= _five("_imputed", cut, filled, len(valid) if filled else 0)
+        made |= _scores("_imputed", cut, filled, len(valid) if filled else 0)
     return made
 
 
@@ -244,7 +245,9 @@ def _imputed(valid: Sequence[Episode], index: dict[str, int], cut: str, stated: 
     return rows
 
 
-def _five(suffix: str, cut: str, rows: _Rows, n: int) -> dict[str, Column]:
+def _scores(suffix: str, cut: str, rows: _Rows, n: int) -> dict[str, Column]:
+    """The scores of a cut; of the last estimates also what answering by them would bring."""
+    metrics = FORECAST_METRICS | (SELECTIVE_METRICS if cut == "last" else {})
     q, y, weight, task = zip(*rows, strict=True) if rows else ((), (), (), ())
     return {
         f"{name}{suffix}.{cut}": Column(
@@ -255,5 +258,5 @@ def _five(suffix: str, cut: str, rows: _Rows, n: int) -> dict[str, Column]:
             task=np.array(task, dtype=np.int64),
             n=n,
         )
-        for name, metric in FORECAST_METRICS.items()
+        for name, metric in metrics.items()
     }
