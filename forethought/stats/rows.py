@@ -111,7 +111,44 @@ def _plain_columns(valid: Sequence[Episode], index: dict[str, int]) -> dict[str,
         "oracle_mae": _column(_per_episode(episodes, _oracle_error)),
         "keyword_precision": _column(_per_episode(episodes, _precision)),
         "keyword_lift": _column(_per_episode(episodes, _lift)),
+    } | _votes(episodes)
+
+
+def _votes(episodes: Sequence[tuple[Episode, int]]) -> dict[str, Column]:
+    """Success of the commonest answer of a task, and of the one with the most q behind it.
+
+    Only where tasks have several rollouts; n = tasks. The first of two equal answers wins, a
+    rollout without an answer has no vote, and one without an estimate none that is weighed by it.
+    """
+    by_task: dict[int, list[Episode]] = {}
+    for episode, task in episodes:
+        by_task.setdefault(task, []).append(episode)
+    if all(len(members) < 2 for members in by_task.values()):
+        return {}
+    weights = {"success_voted": lambda e: 1.0, "success_voted_q": _last_q}
+    return {
+        name: _column([(_elected(members, weigh), task) for task, members in by_task.items()])
+        for name, weigh in weights.items()
     }
+
+
+def _last_q(episode: Episode) -> float:
+    last = episode.turns[-1] if episode.turns else None
+    if last is None:
+        return 0.0
+    return last.q_expected if last.q_expected is not None else q_of(last, "") or 0.0
+
+
+def _elected(members: Sequence[Episode], weigh: Callable[[Episode], float]) -> float:
+    """1 if the answer with the largest sum of weights is right, else 0."""
+    votes: dict[str, float] = {}
+    right: dict[str, float] = {}
+    for episode in members:
+        if episode.answer is not None:
+            answer = " ".join(episode.answer.lower().split())
+            votes[answer] = votes.get(answer, 0.0) + weigh(episode)
+            right.setdefault(answer, float(episode.success or 0))
+    return right[max(votes, key=lambda answer: votes[answer])] if votes else 0.0
 
 
 def _pooled(

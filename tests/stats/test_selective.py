@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forethought.stats.bootstrap import metric_draws
 from forethought.stats.selective import aurc, success_at
+from forethought.types import Action, Episode, EpisodeTurn, Foresight, StopReason
 
 ROWS = st.lists(st.tuples(st.sampled_from([0.1, 0.5, 0.9]), st.booleans()), min_size=1, max_size=6)
 
@@ -81,3 +83,49 @@ def test_nothing_to_answer_is_undefined() -> None:
     none = np.zeros(0)
     assert np.isnan(aurc(none, none, np.ones((2, 0)))).all()
     assert np.isnan(success_at(none, none, np.ones((2, 0)), 0.5)).all()
+
+
+def voter(answer: str | None, success: int, q: float | None) -> Episode:
+    block = Foresight(roadmap="r", keywords=("k",), analysis="a", q=q)
+    turn = EpisodeTurn(
+        text="x",
+        format_ok=True,
+        foresight=block,
+        action=Action(kind="answer", text=answer or ""),
+        observation="",
+    )
+    return Episode(
+        task_id="t",
+        rollout=0,
+        env="search_qa",
+        split="test",
+        question="?",
+        answers=("y",),
+        answer=answer,
+        success=success,
+        reward=float(success),
+        judge="exact",
+        stop_reason=StopReason.ANSWER,
+        error=None,
+        turns=(turn,),
+    )
+
+
+def elected(*members: Episode) -> tuple[float | None, float | None]:
+    found = metric_draws(members, ["success_voted", "success_voted_q"], seed=1, resamples=10)
+    plain, weighed = (found.get(name) for name in ("success_voted", "success_voted_q"))
+    return plain.point if plain else None, weighed.point if weighed else None
+
+
+def test_the_commonest_answer_wins_and_q_can_outweigh_numbers() -> None:
+    wrong, right = voter("No", 0, 0.1), voter("yes", 1, 0.9)
+    assert elected(wrong, voter(" no ", 0, 0.2), right) == (0.0, 1.0)
+    assert elected(right, voter("YES", 1, 0.05), wrong) == (1.0, 1.0)
+    assert elected(right, wrong) == (1.0, 1.0)  # the first of two equal ones
+    assert elected(voter(None, 0, 0.9), voter(None, 0, 0.9), right) == (1.0, 1.0)
+    assert elected(voter(None, 0, 0.9), voter(None, 0, 0.8)) == (0.0, 0.0)
+    assert elected(voter("no", 0, None), voter("no", 0, None), right) == (0.0, 1.0)
+
+
+def test_one_rollout_a_task_has_no_vote() -> None:
+    assert elected(voter("yes", 1, 0.9)) == (None, None)
