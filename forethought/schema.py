@@ -248,6 +248,9 @@ class EvalConfig(Section):
     greedy_too: bool = True
     resamples: int = Field(2000, ge=1)
     num_blocks: int = Field(250, ge=0)  # held-out blocks scored before and after stage 1
+    mode: str = (
+        ""  # of the evaluation at `temperature` (`list modes`); "": what the stage was taught
+    )
     imagine_k: int = Field(4, ge=0)  # 0 or 1: no such evaluation
     imagine_after: tuple[Literal["sft", "rl"], ...] = ("sft", "rl")
 

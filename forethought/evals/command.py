@@ -14,7 +14,6 @@ from forethought.domains import Domain, make_domain
 from forethought.errors import InputError, MissingError
 from forethought.evals.baselines import BASELINES, scripted_backend, workbook_backend
 from forethought.evals.estimate import estimate_of
-from forethought.evals.imagine import imagine_first
 from forethought.evals.run import (
     EvalSetting,
     Evaluated,
@@ -24,6 +23,7 @@ from forethought.evals.run import (
     tasks_hash,
     write_evaluation,
 )
+from forethought.evals.ways import play
 from forethought.progress import say
 from forethought.rewards.terms import RewardConfig
 from forethought.rollout.backend import Sampling
@@ -80,7 +80,7 @@ def _mode(request: EvalRequest) -> Mode:
     if request.model not in BASELINES:
         return parse_mode(request.mode or own_mode(request.model))
     mode = parse_mode(request.mode or "plain")
-    if mode.prompt != "plain" or mode.imagine:
+    if mode.prompt != "plain":
         raise InputError(
             "--mode",
             got=f"{request.mode} for {request.model}",
@@ -309,10 +309,7 @@ def _modelled(
         setting = replace(setting, estimate=estimate_of(name))
     policy = Policy.load(resolve_model(name), dtype=config.model.dtype)
     backend = backend_for(policy, config.rollout)
-    if mode.imagine:
-        rollouts = imagine_first(setting, tasks, policy, backend, mode.imagine).rollouts
-    else:
-        rollouts = roll_out(setting, make_starts(setting, tasks), backend, policy.tokenizer)
+    rollouts = play(setting, tasks, policy, backend, mode)
     return Evaluated(
         rollouts=rollouts,
         episodes=judge_all(setting, rollouts, policy),

@@ -7,8 +7,10 @@ levels, not the sampled one, so that the noise of one draw does not decide.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from forethought.evals.run import EvalSetting, noise_key, roll_out
 from forethought.foresight.levels import expected_level
@@ -36,9 +38,17 @@ def block_ids(turn: Turn) -> tuple[int, ...]:
 
 
 def imagine_first(
-    setting: EvalSetting, tasks: Sequence[Task], policy: Policy, backend: Backend, k: int
+    setting: EvalSetting,
+    tasks: Sequence[Task],
+    policy: Policy,
+    backend: Backend,
+    k: int,
+    *,
+    pick: Literal["q", "random", "short"] = "q",
 ) -> Imagined:
     """Rollouts of every task whose first block is the best of `k` by expected q.
+
+    What the choice is worth shows beside candidates that are drawn, or chosen for being short.
 
     Args:
         setting: the evaluation; its temperature is that of the candidates and of the rest.
@@ -46,6 +56,7 @@ def imagine_first(
         policy: scores the levels.
         backend: samples.
         k: candidates; the first is the block that the plain evaluation would have sampled.
+        pick: how one is chosen.
     """
     attempts = [(task, sample) for task in tasks for sample in range(setting.samples)]
     starts = [
@@ -68,8 +79,13 @@ def imagine_first(
     extra = 0
     for number, (task, sample) in enumerate(attempts):
         mine = range(number * k, (number + 1) * k)
-        best = max(mine, key=lambda i: (_expected(levels[i]), -i))
         blocks = {i: block_ids(candidates[i].turns[0]) if candidates[i].turns else () for i in mine}
+        if pick == "q":
+            best = max(mine, key=lambda i: (_expected(levels[i]), -i))
+        elif pick == "short":
+            best = min(mine, key=lambda i: (len(blocks[i]), i))
+        else:
+            best = random.Random(str(noise_key(setting, task, sample))).choice(mine)
         extra += sum(len(ids) for i, ids in blocks.items() if i != best)
         chosen.append(
             Start(

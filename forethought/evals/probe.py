@@ -99,15 +99,19 @@ def rewritten_rollouts(
             starts.append(replace(begun[i], prefix_ids=prefix))
         played = setting.play(starts)
         for i, rollout in zip(open_tasks, played, strict=True):
-            grown = len(rollout.turns) > len(turns[i])
+            if ended(rollout, begun[i], setting.evaluation.engine.max_turns):
+                done[i] = rollout
             turns[i] = rollout.turns
             begun[i] = replace(begun[i], turns=turns[i], prompt_ids=rollout.prompt_ids)
-            bound = setting.evaluation.engine.max_turns
-            stopped = rollout.stop_reason is not StopReason.MAX_TURNS
-            if stopped or not grown or len(turns[i]) >= bound:
-                done[i] = rollout
         open_tasks = [i for i in open_tasks if done[i] is None]
     return [rollout for rollout in done if rollout is not None]
+
+
+def ended(rollout: Rollout, start: Start, max_turns: int) -> bool:
+    """Whether a rollout that played one turn is over: anything but its own bound ends it."""
+    grown = len(rollout.turns) > len(start.turns)
+    stopped = rollout.stop_reason is not StopReason.MAX_TURNS
+    return stopped or not grown or len(rollout.turns) >= max_turns
 
 
 def _block(rollout: Rollout, step: int) -> Foresight | None:
@@ -127,6 +131,22 @@ def forced(q: float, *, spaced: bool) -> Rewrite:
 
     def rewrite(place: int, step: int, block: Foresight) -> Foresight:
         return replace(block, q=LEVELS[level], q_text=level_text(level, spaced=spaced))
+
+    return rewrite
+
+
+def filler(word: str) -> Rewrite:
+    """Puts one word in the place of all others, as often as the block has words, and 50 %."""
+
+    def rewrite(place: int, step: int, block: Foresight) -> Foresight:
+        level = nearest_level(0.5)
+        return Foresight(
+            roadmap=" ".join([word] * max(len(block.roadmap.split()), 1)),
+            keywords=(word,),
+            analysis=" ".join([word] * max(len(block.analysis.split()), 1)),
+            q=LEVELS[level],
+            q_text=level_text(level, spaced=" %" in block.q_text),
+        )
 
     return rewrite
 

@@ -1,17 +1,25 @@
-"""Ways to use foresight when acting, by name: which prompt a mode asks with.
+"""Ways to use foresight when acting, by name: which prompt a mode asks with, and what it does.
 
-`faithful` writes one block a turn and acts on it; `plain` leaves the block out; `imagine-K` (K a
-number) samples K first blocks and goes on from the one with the highest expected q.
+How each is played is `forethought.evals.ways`; this module knows names alone.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from forethought.errors import InputError
 
-MODES = {"faithful": "foresight", "plain": "plain", "imagine-K": "foresight"}
+MODES = {
+    "faithful": "one block a turn, and the action behind it",
+    "plain": "no block: the action hidden from any foresight",
+    "imagine-K": "K first blocks; the one with the highest expected q is followed",
+    "imagine-K-random": "K first blocks; one is drawn",
+    "imagine-K-short": "K first blocks; the shortest is followed",
+    "filler": "every block becomes one word, as often as the block had words",
+    "adaptive": "no block on the turn behind two equal estimates, a new one otherwise",
+}
 
 FORMAT_STAGES = ("sft", "rl")
 """Stages behind which a model knows the format of the blocks."""
@@ -26,6 +34,8 @@ class Mode:
 
     prompt: str  # "foresight" | "plain"
     imagine: int = 0  # candidates of the first block; 0 = no choice
+    pick: Literal["q", "random", "short"] = "q"  # how one of them is chosen
+    way: Literal["", "filler", "adaptive"] = ""
 
 
 def parse_mode(name: str) -> Mode:
@@ -35,14 +45,21 @@ def parse_mode(name: str) -> Mode:
         InputError: an unknown name.
     """
     if name in ("faithful", "plain"):
-        return Mode(prompt=MODES[name])
-    head, _, number = name.partition("-")
-    if head == "imagine" and re.fullmatch("[0-9]{1,4}", number) and int(number) >= 2:
-        return Mode(prompt="foresight", imagine=int(number))
+        return Mode(prompt="plain" if name == "plain" else "foresight")
+    if name == "filler":
+        return Mode(prompt="foresight", way="filler")
+    if name == "adaptive":
+        return Mode(prompt="foresight", way="adaptive")
+    found = re.fullmatch("imagine-([0-9]{1,4})(-random|-short)?", name)
+    if found and int(found[1]) >= 2:
+        pick: Literal["q", "random", "short"] = "q"
+        if found[2]:
+            pick = "random" if found[2] == "-random" else "short"
+        return Mode(prompt="foresight", imagine=int(found[1]), pick=pick)
     raise InputError(
         "--mode",
         got=repr(name),
-        expected="faithful, plain or imagine-K with K >= 2 (such as imagine-4)",
+        expected=", ".join(MODES) + " with K >= 2 (such as imagine-4)",
         next_step="see `forethought list modes`",
     )
 

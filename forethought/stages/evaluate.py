@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from forethought.evals.estimate import Estimate, estimate_of
-from forethought.evals.imagine import imagine_first
 from forethought.evals.run import (
     EvalSetting,
     Evaluated,
     judge_all,
-    make_starts,
-    roll_out,
     tasks_hash,
     write_evaluation,
 )
+from forethought.evals.ways import play
 from forethought.progress import say
 from forethought.rollout.hf.backend import backend_for
-from forethought.rollout.modes import FORMAT_STAGES
+from forethought.rollout.modes import FORMAT_STAGES, Mode, parse_mode
 from forethought.runfiles import read_summary
 from forethought.stages.context import Context
 from forethought.training.policy import Policy
@@ -62,25 +60,23 @@ def evaluate_stage(context: Context, policy: Policy, stage: str) -> dict[str, di
     model_hash = policy.sha256()
     backend = backend_for(policy, context.config.rollout)
     name = context.eval_name(stage)
-    plans = [(name, section.temperature, 0)]
+    own = Mode(prompt=mode)
+    plans = [(name, section.temperature, parse_mode(section.mode) if section.mode else own)]
     if section.greedy_too:
-        plans.append((f"{name}-greedy", 0.0, 0))
+        plans.append((f"{name}-greedy", 0.0, own))
     if section.imagine_k > 1 and stage in section.imagine_after and mode == "foresight":
-        plans.append((f"{name}-imagine{section.imagine_k}", section.temperature, section.imagine_k))
+        best = Mode(prompt=mode, imagine=section.imagine_k)
+        plans.append((f"{name}-imagine{section.imagine_k}", section.temperature, best))
     summaries: dict[str, dict[str, Any]] = {}
-    for label, temperature, k in plans:
+    for label, temperature, way in plans:
         folder = context.paths.eval_dir(label)
         if context.resume and (folder / "summary.json").is_file():
             summaries[label] = read_summary(folder / "summary.json")
             continue
         setting = setting_for(
-            context, temperature=temperature, mode=mode, label=label, estimate=estimate
+            context, temperature=temperature, mode=way.prompt, label=label, estimate=estimate
         )
-        if k:
-            rollouts = imagine_first(setting, tasks, policy, backend, k).rollouts
-        else:
-            starts = make_starts(setting, tasks)
-            rollouts = roll_out(setting, starts, backend, policy.tokenizer)
+        rollouts = play(setting, tasks, policy, backend, way)
         result = Evaluated(
             rollouts=rollouts,
             episodes=judge_all(setting, rollouts, policy),

@@ -57,7 +57,7 @@ class Obedient:
             written = block
         start = words[0]
         ends = rng.random() < 0.4
-        relation = {"a": "mentor", "b": "employer", "c": "home"}[letter]
+        relation = {"a": "mentor", "b": "employer"}.get(letter, "home")
         act = (
             f"<think> {letter} {start} </think> <search> {relation} {start} </search>"
             if not ends

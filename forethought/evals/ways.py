@@ -1,0 +1,86 @@
+"""Playing tasks in a mode: a block a turn, none, the best of several, filler, or one when due."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from forethought.errors import InputError
+from forethought.evals.imagine import imagine_first
+from forethought.evals.probe import ProbeSetting, ended, filler, rewritten_rollouts
+from forethought.evals.run import EvalSetting, make_starts, roll_out
+from forethought.rollout.backend import Backend
+from forethought.rollout.modes import Mode
+from forethought.rollout.render import encode
+from forethought.training.policy import Policy
+from forethought.types import Rollout, Task, Turn
+
+STABLE = 0.05
+"""Two estimates that differ by no more say the same: then the next turn goes without a block."""
+FILLER = {"search": "none", "maths": "none"}
+"""The word of filler blocks; the synthetic worlds know it."""
+
+
+def play(
+    setting: EvalSetting, tasks: Sequence[Task], policy: Policy, backend: Backend, mode: Mode
+) -> list[Rollout]:
+    """The rollouts of all tasks in a mode, `setting.samples` each.
+
+    Raises:
+        InputError: several samples in a mode that has one, or a mode that the style cannot play.
+    """
+    if mode.imagine:
+        found = imagine_first(setting, tasks, policy, backend, mode.imagine, pick=mode.pick)
+        return found.rollouts
+    if not mode.way:
+        return roll_out(setting, make_starts(setting, tasks), backend, policy.tokenizer)
+    if setting.samples > 1:
+        raise InputError(
+            "--samples",
+            got=f"{setting.samples} in the mode {mode.way}",
+            expected="1",
+            next_step="drop --samples, or choose another mode",
+        )
+    probe = ProbeSetting(evaluation=setting, policy=policy, backend=backend)
+    if mode.way == "filler":
+        word = FILLER[setting.domain.text_format.style]
+        return rewritten_rollouts(probe, tasks, filler(word))
+    return _adaptive(probe, tasks)
+
+
+def skips_block(turns: Sequence[Turn]) -> bool:
+    """Whether the next turn goes without a block: the last two wrote one, and their q agree.
+
+    A fall of q, a rise of q and a turn without a block all ask for a new plan.
+    """
+    if len(turns) < 2:
+        return False
+    blocks = [turn.parsed.foresight for turn in turns[-2:]]
+    q = [None if block is None else block.q for block in blocks]
+    return q[0] is not None and q[1] is not None and abs(q[1] - q[0]) <= STABLE + 1e-9
+
+
+def _adaptive(probe: ProbeSetting, tasks: Sequence[Task]) -> list[Rollout]:
+    """Turn by turn; where no block is due the thought is begun for the policy."""
+    setting = probe.evaluation
+    if setting.domain.text_format.style != "search":
+        raise InputError(
+            "--mode",
+            got=f"adaptive with a domain of style {setting.domain.text_format.style}",
+            expected="a domain whose thought begins behind the block (style search)",
+            next_step="choose faithful or plain",
+        )
+    thought = encode(probe.policy.tokenizer, "<think>")
+    starts = make_starts(setting, tasks)
+    done: dict[int, Rollout] = {}
+    while len(done) < len(starts):
+        live = [n for n in range(len(starts)) if n not in done]
+        wave = [
+            replace(starts[n], prefix_ids=thought if skips_block(starts[n].turns) else ())
+            for n in live
+        ]
+        for n, rollout in zip(live, probe.play(wave), strict=True):
+            if ended(rollout, starts[n], setting.engine.max_turns):
+                done[n] = rollout
+            starts[n] = replace(starts[n], turns=rollout.turns, prompt_ids=rollout.prompt_ids)
+    return [done[n] for n in range(len(starts))]
