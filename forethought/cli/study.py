@@ -23,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time (default 1)")
     parser.add_argument("--out", type=Path, help="folder of the study (default: runs/study-NAME)")
+    parser.add_argument(
+        "--stages", type=Path, help="folder of shared stages, also of other studies (OUT/nodes)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document")
 
 
@@ -38,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
         )
     plan = read_plan(args.file)
     out = args.out if args.out is not None else Path("runs") / f"study-{plan.name}"
+    stages = args.stages if args.stages is not None else out / "nodes"
     if args.list:
         rows = [{"id": cell.id, "done": is_done(out, cell)} for cell in plan.cells]
         if args.json:
@@ -48,15 +52,15 @@ def run(args: argparse.Namespace) -> int:
     if args.print_commands:
         for cell in plan.cells:
             if not is_done(out, cell):
-                print(shlex.join(command_of(args.file, cell, out)))
+                print(shlex.join(command_of(args.file, cell, out, stages)))
         return 0
     if args.cell is not None:
-        row = run_cell(plan.cell(args.cell), out)
+        row = run_cell(plan.cell(args.cell), out, stages)
         if args.json:
             print(json.dumps(row))
         return 0
-    run_cells(plan, args.file, out, args.jobs)
-    result = finish(plan, out)
+    run_cells(plan, args.file, out, stages, args.jobs)
+    result = finish(plan, out, stages)
     if args.json:
         print(json.dumps(result))
         return 0

@@ -30,8 +30,13 @@ def is_done(out: Path, cell: Cell) -> bool:
     return (cell_folder(out, cell) / "summary.json").is_file()
 
 
-def run_cell(cell: Cell, out: Path) -> JsonRow:
+def run_cell(cell: Cell, out: Path, stages: Path) -> JsonRow:
     """Trains what the cell needs, evaluates it, writes cells/ID/summary.json; returns that.
+
+    Args:
+        cell: what is run.
+        out: folder of the study.
+        stages: folder of the shared stages.
 
     Raises:
         InputError: the folder holds another study's cell of this id.
@@ -44,7 +49,7 @@ def run_cell(cell: Cell, out: Path) -> JsonRow:
     if is_done(out, cell):
         return read_json(folder / "summary.json")
     say(f"cell {cell.id}")
-    nodes = Nodes(out / "nodes")
+    nodes = Nodes(stages)
     stage = trained(cell.config)[-1]
     policy = nodes.policy(cell.config, stage)
     cpu = cpu_seconds()
@@ -62,12 +67,14 @@ def run_cell(cell: Cell, out: Path) -> JsonRow:
     return row
 
 
-def command_of(file: Path, cell: Cell, out: Path) -> list[str]:
+def command_of(file: Path, cell: Cell, out: Path, stages: Path) -> list[str]:
     """The command that runs one cell."""
-    return ["forethought", "study", str(file), "--cell", cell.id, "--out", str(out)]
+    where = ["--out", str(out)]
+    where += ["--stages", str(stages)] if stages != out / "nodes" else []
+    return ["forethought", "study", str(file), "--cell", cell.id, *where]
 
 
-def run_cells(plan: Plan, file: Path, out: Path, jobs: int) -> None:
+def run_cells(plan: Plan, file: Path, out: Path, stages: Path, jobs: int) -> None:
     """Runs the cells that are not done, `jobs` processes at a time, one of each seed first.
 
     Raises:
@@ -76,7 +83,7 @@ def run_cells(plan: Plan, file: Path, out: Path, jobs: int) -> None:
     left = [cell for cell in plan.cells if not is_done(out, cell)]
     if jobs == 1:
         for cell in left:
-            run_cell(cell, out)
+            run_cell(cell, out, stages)
         return
     by_seed = [[cell for cell in left if cell.seed == seed] for seed in plan.seeds]
     waves = itertools.zip_longest(*by_seed)  # different seeds share no stage to wait for
@@ -86,7 +93,7 @@ def run_cells(plan: Plan, file: Path, out: Path, jobs: int) -> None:
     while queue or running:
         while queue and len(running) < jobs and not failed:
             cell = queue.pop(0)
-            words = [sys.executable, "-m", *command_of(file, cell, out)]
+            words = [sys.executable, "-m", *command_of(file, cell, out, stages)]
             running[subprocess.Popen(words)] = cell
         done = _first_done(list(running))
         cell = running.pop(done)

@@ -23,7 +23,7 @@ from forethought.types import Episode, JsonRow
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
 
 
-def finish(plan: Plan, out: Path) -> JsonRow:
+def finish(plan: Plan, out: Path, stages: Path) -> JsonRow:
     """Writes OUT/study.json from the cells that are done; returns it.
 
     Figures are means over seeds; intervals resample seeds, then tasks. A claim whose cells are not
@@ -33,7 +33,7 @@ def finish(plan: Plan, out: Path) -> JsonRow:
     files = {cell.id: _episodes(out, cell) for cell in done}
     rows = [read_json(cell_folder(out, cell) / "summary.json") for cell in done]
     comparisons = [row for claim in plan.claims for row in _comparisons(plan, claim, files)]
-    nodes = Nodes(out / "nodes")
+    nodes = Nodes(stages)
     spent: dict[str, float] = {}
     for cell, row in zip(done, rows, strict=True):
         for stage, seconds in row["cpu_s"].items():

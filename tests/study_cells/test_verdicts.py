@@ -65,7 +65,7 @@ def study(tmp_path: Path, rates: dict[str, int], margin: float = 0.0, **cells: f
         row = {"evaluation": "rl", "cpu_s": {"eval": 60.0, "rl": 30.0}, "metrics": {"success": {}}}
         write_json(folder / "summary.json", row)
     plan = Plan(name="s", cells=made, claims=(claim,), metrics=("success",), seeds=(1, 2, 3))
-    return finish(plan, tmp_path)
+    return finish(plan, tmp_path, tmp_path / "nodes")
 
 
 def rates(a: tuple[int, int, int], b: tuple[int, int, int]) -> dict[str, int]:
