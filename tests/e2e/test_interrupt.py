@@ -37,6 +37,8 @@ def test_an_interrupted_run_says_how_to_go_on(moment: str, tmp_path: Path) -> No
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A background job of a shell ignores the signal, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     mark = tmp_path / "a run" / MARKS[moment]
     while process.poll() is None and not (mark.is_file() and mark.stat().st_size > 0):
