@@ -35,7 +35,6 @@ LAYERS = (
         "data",
         "tools",
         "chat",
-        "judges",
         "worlds",
     ),
     ("envs", "rollout", "training", "hindsight"),
