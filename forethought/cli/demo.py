@@ -62,18 +62,9 @@ def run(args: argparse.Namespace) -> int:
 def _replay(world: str) -> int:
     """Prints the episodes of the package's recording, which says how it was made."""
     from forethought.cli._episode import show
-    from forethought.errors import InputError
     from forethought.runlog import read_episodes
 
-    recordings = resources.files("forethought") / "recordings"
-    found = recordings / world
-    if not found.is_dir():
-        raise InputError(
-            f"demo --replay --world {world}",
-            got="a world without a recording",
-            expected=", ".join(sorted(folder.name for folder in recordings.iterdir())),
-            next_step=f"leave --replay out to train on {world}",
-        )
+    found = resources.files("forethought") / "recordings" / world
     with resources.as_file(found) as folder:
         print((folder / "README.md").read_text(encoding="utf-8").strip())
         episodes = read_episodes(folder / "episodes.jsonl")
