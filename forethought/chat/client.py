@@ -139,14 +139,14 @@ class Server:
     api_key: str = field(default="", repr=False)
 
     @classmethod
-    def from_env(cls, model: str) -> Server:
+    def from_env(cls, model: str, *, needed: bool = True) -> Server:
         """The server of OPENAI_BASE_URL, with the key of OPENAI_API_KEY if there is one.
 
         Raises:
-            MissingError: no address is set.
+            MissingError: no address is set, and it is `needed` now: the cache may do without.
         """
         url = os.environ.get("OPENAI_BASE_URL", "")
-        if not url:
+        if needed and not url:
             raise _no_server(model)
         return cls(model, url, os.environ.get("OPENAI_API_KEY", ""))
 
@@ -226,18 +226,25 @@ class ChatClient:
             InputError: the server refuses what is asked (a wrong key, no such model).
             GuardRail: a bound of `limits` is reached; replies that came are in the cache.
         """
+        known = {each: self._read(each) for each in dict.fromkeys(requests)}
+        found: dict[ChatRequest, ChatReply | ChatFailure] = {
+            request: reply for request, reply in known.items() if reply is not None
+        }
+        missing = [request for request in known if request not in found]
+        if missing:  # a writer asks for one block at a time, and most come from the cache
+            found |= zip(missing, self._ask_all(missing), strict=True)
+        return [found[request] for request in requests]
+
+    def _ask_all(self, requests: Sequence[ChatRequest]) -> list[ChatReply | ChatFailure]:
         with ThreadPoolExecutor(self.limits.parallel) as pool:
-            futures = {each: pool.submit(self._one, each) for each in dict.fromkeys(requests)}
+            futures = [pool.submit(self._one, request) for request in requests]
             try:
-                return [futures[request].result() for request in requests]
+                return [future.result() for future in futures]
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
 
     def _one(self, request: ChatRequest) -> ChatReply | ChatFailure:
-        known = self._read(request)
-        if known is not None:
-            return known
         if not self._server.base_url:
             raise _no_server(self.model)
         self._check_bounds()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from forethought.chat.client import ChatClient, ChatLimits, Prices, Server
 from forethought.data.models import cache_home
 from forethought.hindsight.teacher import TeacherSampling, TeacherWriter
@@ -20,11 +18,7 @@ def writer_of(config: RunConfig, rules: Writer) -> Writer:
         return rules
     section = config.teacher
     client = ChatClient(
-        Server(
-            section.model,
-            os.environ.get("OPENAI_BASE_URL", ""),
-            os.environ.get("OPENAI_API_KEY", ""),
-        ),
+        Server.from_env(section.model, needed=False),
         cache=cache_home() / "chat",
         limits=ChatLimits(
             parallel=section.parallel,

@@ -18,7 +18,7 @@ import numpy as np
 
 from forethought.envs.base import fork, snapshot
 from forethought.evals.imagine import block_ids
-from forethought.evals.run import EvalSetting, noise_key
+from forethought.evals.run import EvalSetting, make_starts, noise_key
 from forethought.foresight.block import render
 from forethought.foresight.levels import LEVELS, level_text, nearest_level
 from forethought.rollout.author import AuthoredTurn, author
@@ -26,7 +26,7 @@ from forethought.rollout.backend import Backend
 from forethought.rollout.engine import Start, run_rollouts_sync
 from forethought.stats.bootstrap import Draws, Interval, interval, task_counts
 from forethought.training.policy import Policy
-from forethought.types import Action, Foresight, Rollout, StopReason, Task, Turn
+from forethought.types import Action, Foresight, Rollout, StopReason, Task
 
 Rewrite = Callable[[int, int, Foresight], Foresight | None]
 """(place of the task, turn, the block that the policy wrote) -> another one; None: it stays."""
@@ -77,37 +77,52 @@ def rewritten_rollouts(
 ) -> list[Rollout]:
     """One rollout a task whose every readable block is rewritten before the policy goes on."""
     make = setting.evaluation.domain.make_env
-    open_tasks = list(range(len(tasks)))
-    envs = [make() for _ in tasks]
-    done: list[Rollout | None] = [None] * len(tasks)
-    begun = [
-        Start(task=task, env=env, noise=noise_key(setting.evaluation, task, 0))
-        for task, env in zip(tasks, envs, strict=True)
-    ]
-    turns: list[tuple[Turn, ...]] = [()] * len(tasks)
-    while open_tasks:
+
+    def prefixes(live: Sequence[tuple[int, Start]]) -> list[tuple[int, ...]]:
         trial = [
-            replace(begun[i], env=fork(make, snapshot(envs[i])) if turns[i] else make())
-            for i in open_tasks
+            replace(start, env=fork(make, snapshot(start.env)) if start.turns else make())
+            for _, start in live
         ]
-        own = setting.play(trial)
-        starts: list[Start] = []
-        for i, rollout in zip(open_tasks, own, strict=True):
-            block = _block(rollout, len(turns[i]))
-            other = None if block is None else rewrite(i, len(turns[i]), block)
-            prefix = () if other is None else setting.encoded(tasks[i], other)
-            starts.append(replace(begun[i], prefix_ids=prefix))
-        played = setting.play(starts)
-        for i, rollout in zip(open_tasks, played, strict=True):
-            if ended(rollout, begun[i], setting.evaluation.engine.max_turns):
-                done[i] = rollout
-            turns[i] = rollout.turns
-            begun[i] = replace(begun[i], turns=turns[i], prompt_ids=rollout.prompt_ids)
-        open_tasks = [i for i in open_tasks if done[i] is None]
-    return [rollout for rollout in done if rollout is not None]
+        forced: list[tuple[int, ...]] = []
+        for (place, start), rollout in zip(live, setting.play(trial), strict=True):
+            step = len(start.turns)
+            block = _block(rollout, step)
+            other = None if block is None else rewrite(place, step, block)
+            forced.append(() if other is None else setting.encoded(start.task, other))
+        return forced
+
+    return turn_by_turn(setting, tasks, prefixes)
 
 
-def ended(rollout: Rollout, start: Start, max_turns: int) -> bool:
+def turn_by_turn(
+    setting: ProbeSetting,
+    tasks: Sequence[Task],
+    prefixes: Callable[[Sequence[tuple[int, Start]]], list[tuple[int, ...]]],
+) -> list[Rollout]:
+    """One rollout a task whose next turn may be begun for the policy.
+
+    Args:
+        setting: how a turn is played.
+        tasks: one start each, with the noise of an evaluation.
+        prefixes: (place of the task, start with the turns so far) of all that go on -> the ids
+            that their next turns begin with.
+    """
+    starts = make_starts(setting.evaluation, tasks)
+    done: dict[int, Rollout] = {}
+    while len(done) < len(starts):
+        live = [(place, start) for place, start in enumerate(starts) if place not in done]
+        begun = [
+            replace(start, prefix_ids=prefix)
+            for (_, start), prefix in zip(live, prefixes(live), strict=True)
+        ]
+        for (place, start), rollout in zip(live, setting.play(begun), strict=True):
+            if _ended(rollout, start, setting.evaluation.engine.max_turns):
+                done[place] = rollout
+            starts[place] = replace(start, turns=rollout.turns, prompt_ids=rollout.prompt_ids)
+    return [done[place] for place in range(len(starts))]
+
+
+def _ended(rollout: Rollout, start: Start, max_turns: int) -> bool:
     """Whether a rollout that played one turn is over: anything but its own bound ends it."""
     grown = len(rollout.turns) > len(start.turns)
     stopped = rollout.stop_reason is not StopReason.MAX_TURNS

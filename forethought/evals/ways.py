@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from forethought.errors import InputError
 from forethought.evals.imagine import imagine_first
-from forethought.evals.probe import ProbeSetting, ended, filler, rewritten_rollouts
+from forethought.evals.probe import ProbeSetting, filler, rewritten_rollouts, turn_by_turn
 from forethought.evals.run import EvalSetting, make_starts, roll_out
 from forethought.rollout.backend import Backend
+from forethought.rollout.engine import Start
 from forethought.rollout.modes import Mode
 from forethought.rollout.render import encode
 from forethought.training.policy import Policy
@@ -71,16 +71,8 @@ def _adaptive(probe: ProbeSetting, tasks: Sequence[Task]) -> list[Rollout]:
             next_step="choose faithful or plain",
         )
     thought = encode(probe.policy.tokenizer, "<think>")
-    starts = make_starts(setting, tasks)
-    done: dict[int, Rollout] = {}
-    while len(done) < len(starts):
-        live = [n for n in range(len(starts)) if n not in done]
-        wave = [
-            replace(starts[n], prefix_ids=thought if skips_block(starts[n].turns) else ())
-            for n in live
-        ]
-        for n, rollout in zip(live, probe.play(wave), strict=True):
-            if ended(rollout, starts[n], setting.engine.max_turns):
-                done[n] = rollout
-            starts[n] = replace(starts[n], turns=rollout.turns, prompt_ids=rollout.prompt_ids)
-    return [done[n] for n in range(len(starts))]
+
+    def prefixes(live: Sequence[tuple[int, Start]]) -> list[tuple[int, ...]]:
+        return [thought if skips_block(start.turns) else () for _, start in live]
+
+    return turn_by_turn(probe, tasks, prefixes)

@@ -243,11 +243,12 @@ def _tells_entity(text: str, state: str, later: Sequence[str], lexicon: Sequence
     pairs = dict.fromkeys(pair for run in runs for pair in _pairs(run))
     if any(contains(pair, text) and not contains(pair, state) for pair in pairs):
         return True
-    if any(not contains(word, state) for word in _single_names(text, state, joined, runs)):
+    small = set(re.findall(r"\b[a-z][\w'-]*", f"{state}\n{joined}")) | _KINDS
+    heads = _sentence_heads(joined)
+    if any(not contains(word, state) for word in _single_names(text, runs, small, heads)):
         return True
-    small = _small_words(state, joined)
-    words = {word for run in runs for word in run} - {*_sentence_heads(joined)}
-    single = [w for w in words if w.lower() not in small and w.lower() not in _KINDS]
+    words = {word for run in runs for word in run} - heads
+    single = [word for word in words if word.lower() not in small]
     long = [name for name in long_names(joined) if not contains(name, state)]
     return _hides([*single, *pairs, *long], text, state, shortest_initials=3)
 
@@ -256,34 +257,31 @@ def _newly(name: str, text: str, state: str, later: str) -> bool:
     return contains(name, text) and contains(name, later) and not contains(name, state)
 
 
-def _single_names(text: str, state: str, later: str, runs: Sequence[Sequence[str]]) -> list[str]:
+def _single_names(
+    text: str, runs: Sequence[Sequence[str]], small: set[str], later_heads: set[str]
+) -> list[str]:
     """Names of the future, one word each, that the block uses.
 
-    A name is never written small in state or future and is no kind of thing: the future's
-    "University" does not make "a university" a leak. One that only begins sentences there must
-    be a capital inside a sentence of the block. A part of a longer name must be a capital in the
-    block, too; a name of one word counts however the block writes it.
+    A name is not among the `small` words, which state or future write small or which are kinds of
+    things: the future's "University" does not make "a university" a leak. One that only begins
+    sentences there must be a capital inside a sentence of the block. A part of a longer name must
+    be a capital in the block, too; a name of one word counts however the block writes it, and so
+    do the halves of a double name.
     """
-    small = _small_words(state, later)
-    later_heads, heads = _sentence_heads(later), _sentence_heads(text)
-    heads = {word.lower() for word in heads}
+    heads = {word.lower() for word in _sentence_heads(text)}
     written = {word.lower() for run in _capital_runs(text) for word in run}
     names: list[str] = []
     halves = [[part] for run in runs for word in run for part in _halves(word)]
     for run in [*runs, *halves]:
         for word in run:
             low = word.lower()
-            if low in small or low in _KINDS:
+            if low in small:
                 continue
             inside = low in written and low not in heads
             known = low in written if len(run) > 1 else word not in later_heads
             if inside or (known and contains(word, text)):
                 names.append(word)
     return names
-
-
-def _small_words(state: str, later: str) -> set[str]:
-    return set(re.findall(r"\b[a-z][\w'-]*", f"{state}\n{later}"))
 
 
 def _capital_runs(text: str) -> list[list[str]]:

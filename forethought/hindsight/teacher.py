@@ -153,9 +153,7 @@ class TeacherWriter:
 
     def estimate(self, wanted: Iterable[Wanted]) -> Estimate:
         """What `fetch` of these blocks would take."""
-        return self.client.estimate(
-            self.request(w.trajectory, w.step, blind=w.blind) for w in wanted
-        )
+        return self.client.estimate(map(self._asked, wanted))
 
     def fetch(self, wanted: Sequence[Wanted]) -> list[bool]:
         """Asks for all these blocks at a time; whether each came.

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
+
 from forethought.algos.batching import reinforced
 from forethought.algos.credit import credit_episodes
 from forethought.algos.values import ValueFit, fit_values
@@ -26,6 +28,7 @@ from forethought.runlog import MetricsLog
 from forethought.schema import RlConfig
 from forethought.stages.context import Context
 from forethought.stages.example import keep_example
+from forethought.stats.metrics import brier_skill
 from forethought.training import checkpoint
 from forethought.training.credit import credit_config, reinforce_config
 from forethought.training.optim import OptimConfig
@@ -209,7 +212,8 @@ def one_update(
         raise GuardRail(
             f"{lost} of {len(rollouts)} rollouts were lost ({first.kind}: {first.message})"
         )
-    skill = recent_skill(context.stage_dir("rl") / "metrics.jsonl")
+    log = context.stage_dir("rl") / "metrics.jsonl"
+    skill = recent_skill(log) if section.lam < 1 else None
     credits = credit_episodes(episodes, credit_config(section, skill), value_fit=fit)
     sequences = [
         _sequence(context, policy, rollouts[number], credits[number], episodes[number])
@@ -288,11 +292,9 @@ def stated_skill(episodes: Sequence[Episode]) -> dict[str, float]:
     ]
     if not pairs:
         return {}
-    rate = sum(outcome for _, outcome in pairs) / len(pairs)
-    if rate in (0.0, 1.0):
-        return {}
-    score = sum((q - outcome) ** 2 for q, outcome in pairs) / len(pairs)
-    return {"q_brier_skill": 1.0 - score / (rate * (1.0 - rate))}
+    q, outcomes = np.array(pairs).T
+    skill = float(brier_skill(q, outcomes, np.ones((1, len(pairs))))[0])
+    return {} if np.isnan(skill) else {"q_brier_skill": skill}
 
 
 def batch_stats(episodes: Sequence[Episode], group_size: int) -> dict[str, float]:
