@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from forethought.config import load_config
-from forethought.domains import make_domain
-from forethought.domains.atlas import atlas_tokenizer
 from forethought.errors import InputError
-from forethought.evals.command import EvalRequest, setting_of
 from forethought.evals.interventions import parse_interventions
 from forethought.evals.probe import (
     ProbeSetting,
@@ -28,62 +23,13 @@ from forethought.evals.probe import (
     swapped,
 )
 from forethought.evals.run import make_starts, roll_out
-from forethought.rollout.backend import Completion, Request
-from forethought.rollout.modes import parse_mode
 from forethought.types import Foresight
-
-TOKENIZER = atlas_tokenizer()
-
-
-class Obedient:
-    """Writes a block of a random route, then searches along the route that its block names."""
-
-    async def generate(self, request: Request) -> Completion:
-        rng = random.Random(str(request.noise))
-        words = TOKENIZER.decode(request.ids).split()
-        last = max((n for n, w in enumerate(words) if w in ("</information>", ";")), default=0)
-        forced_block = " ".join(words[last:])
-        letter = rng.choice("abc")
-        block = (
-            f"<imaginary> {letter} mentor lamp coast , reply ; 1 links open </imaginary> "
-            "<keyword> lamp </keyword> <analysis> 0 spare </analysis> "
-            f"<confidence> {rng.choice((10, 50, 90))} % </confidence>"
-        )
-        written = ""
-        if "</confidence>" in forced_block:
-            start = max(n for n, w in enumerate(words) if w == "<imaginary>")
-            letter = words[start + 1]
-        else:
-            written = block
-        start = words[0]
-        ends = rng.random() < 0.4
-        relation = {"a": "mentor", "b": "employer"}.get(letter, "home")
-        act = (
-            f"<think> {letter} {start} </think> <search> {relation} {start} </search>"
-            if not ends
-            else f"<think> {letter} </think> <answer> {start} </answer>"
-        )
-        ids = tuple(TOKENIZER.encode(f"{written} {act}".strip(), add_special_tokens=False))
-        return Completion(ids=ids, logprobs=(0.0,) * len(ids), stop="stop")
-
-    def release(self, session: str) -> None:
-        """Nothing is kept."""
-
-
-@pytest.fixture(scope="module")
-def probe() -> ProbeSetting:
-    config = load_config("demo/atlas-fast", {"eval.resamples": "50"})
-    request: Any = EvalRequest(model="m", out=None)  # type: ignore[arg-type]
-    setting = setting_of(config, make_domain(config), request, parse_mode("faithful"), "val")
-    policy: Any = type("Policy", (), {"tokenizer": TOKENIZER})()
-    backend: Any = Obedient()
-    return ProbeSetting(evaluation=setting, policy=policy, backend=backend)
 
 
 def faithful(probe: ProbeSetting, num: int) -> Any:
     tasks = probe.evaluation.domain.tasks("val", num)
     starts = make_starts(probe.evaluation, tasks)
-    return tasks, roll_out(probe.evaluation, starts, probe.backend, TOKENIZER)
+    return tasks, roll_out(probe.evaluation, starts, probe.backend, probe.policy.tokenizer)
 
 
 def text(rollouts: Any) -> list[list[tuple[str, str]]]:

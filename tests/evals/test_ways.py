@@ -11,7 +11,6 @@ from forethought.evals import imagine
 from forethought.evals.ways import play, skips_block
 from forethought.rollout.modes import MODES, Mode, parse_mode
 from forethought.types import Foresight, ParsedTurn, Turn
-from tests.evals.test_probe import TOKENIZER, probe  # noqa: F401 - a fixture
 
 
 def turn(q: float | None) -> Turn:
@@ -57,12 +56,12 @@ def test_every_mode_has_a_name_that_reads_back() -> None:
             parse_mode(wrong)
 
 
-def rollouts(probe: Any, name: str, num: int = 24) -> Any:  # noqa: F811 - the fixture
+def rollouts(probe: Any, name: str, num: int = 24) -> Any:
     tasks = probe.evaluation.domain.tasks("val", num)
     return play(probe.evaluation, tasks, probe.policy, probe.backend, parse_mode(name))
 
 
-def test_adaptive_is_faithful_until_two_estimates_agree(probe: Any) -> None:  # noqa: F811
+def test_adaptive_is_faithful_until_two_estimates_agree(probe: Any) -> None:
     adaptive, faithful = rollouts(probe, "adaptive"), rollouts(probe, "faithful")
     skipped = 0
     for mine, other in zip(adaptive, faithful, strict=True):
@@ -74,7 +73,7 @@ def test_adaptive_is_faithful_until_two_estimates_agree(probe: Any) -> None:  # 
     assert skipped > 0
 
 
-def test_filler_blocks_are_as_long_and_say_nothing(probe: Any) -> None:  # noqa: F811
+def test_filler_blocks_are_as_long_and_say_nothing(probe: Any) -> None:
     filled, faithful = rollouts(probe, "filler"), rollouts(probe, "faithful")
     for mine, other in zip(filled, faithful, strict=True):
         block, own = mine.turns[0].parsed.foresight, other.turns[0].parsed.foresight
@@ -84,7 +83,7 @@ def test_filler_blocks_are_as_long_and_say_nothing(probe: Any) -> None:  # noqa:
 
 @pytest.mark.parametrize("pick", ["", "-random", "-short"])
 def test_of_several_first_blocks_one_is_followed(
-    probe: Any,  # noqa: F811
+    probe: Any,
     pick: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -102,7 +101,7 @@ def test_of_several_first_blocks_one_is_followed(
     assert {r.turns[0].parsed.foresight.q for r in made} <= {0.1, 0.5, 0.9}
 
 
-def test_several_samples_of_a_mode_that_has_one_are_refused(probe: Any) -> None:  # noqa: F811
+def test_several_samples_of_a_mode_that_has_one_are_refused(probe: Any) -> None:
     from dataclasses import replace
 
     setting = replace(probe.evaluation, samples=2)

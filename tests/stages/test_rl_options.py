@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,33 +11,15 @@ from forethought.runlog import MetricsLog
 from forethought.schema import RlConfig
 from forethought.stages.rl import mixed_tasks, recent_skill, stated_skill
 from forethought.training.credit import credit_config
-from forethought.types import Action, Episode, EpisodeTurn, Foresight, RolloutError, StopReason
+from forethought.types import Episode, RolloutError, StopReason
+from tests.episode_builders import answering, block_of, episode_of
 
 
 def episode(task: str, reward: float, q: float | None = 0.5, *, lost: bool = False) -> Episode:
-    block = None if q is None else Foresight(roadmap="r", keywords=("k",), analysis="a", q=q)
-    turn = EpisodeTurn(
-        text="x",
-        format_ok=True,
-        foresight=block,
-        action=Action(kind="answer", text="y"),
-        observation="",
-    )
-    return Episode(
-        task_id=task,
-        rollout=0,
-        env="search_qa",
-        split="train",
-        question="?",
-        answers=("y",),
-        answer="y",
-        success=None if lost else int(reward > 0),
-        reward=reward,
-        judge="exact",
-        stop_reason=StopReason.ERROR if lost else StopReason.ANSWER,
-        error=RolloutError(kind="tool", message="gone") if lost else None,
-        turns=(turn,),
-    )
+    turn = answering(block=None if q is None else block_of(q))
+    made = episode_of(turn, int(reward > 0), task_id=task, reward=reward)
+    gone = RolloutError(kind="tool", message="gone")
+    return replace(made, success=None, stop_reason=StopReason.ERROR, error=gone) if lost else made
 
 
 def test_a_group_is_mixed_by_the_rewards_of_its_valid_members() -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from forethought.stats.bootstrap import metric_draws
 from forethought.stats.selective import aurc, success_at
-from forethought.types import Action, Episode, EpisodeTurn, Foresight, StopReason
+from forethought.types import Episode
+from tests.episode_builders import answering, block_of, episode_of
 
 ROWS = st.lists(st.tuples(st.sampled_from([0.1, 0.5, 0.9]), st.booleans()), min_size=1, max_size=6)
 
@@ -86,29 +87,7 @@ def test_nothing_to_answer_is_undefined() -> None:
 
 
 def voter(answer: str | None, success: int, q: float | None) -> Episode:
-    block = Foresight(roadmap="r", keywords=("k",), analysis="a", q=q)
-    turn = EpisodeTurn(
-        text="x",
-        format_ok=True,
-        foresight=block,
-        action=Action(kind="answer", text=answer or ""),
-        observation="",
-    )
-    return Episode(
-        task_id="t",
-        rollout=0,
-        env="search_qa",
-        split="test",
-        question="?",
-        answers=("y",),
-        answer=answer,
-        success=success,
-        reward=float(success),
-        judge="exact",
-        stop_reason=StopReason.ANSWER,
-        error=None,
-        turns=(turn,),
-    )
+    return episode_of(answering(answer, block_of(q)), success, answer=answer)
 
 
 def elected(*members: Episode) -> tuple[float | None, float | None]:

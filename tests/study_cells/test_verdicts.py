@@ -12,34 +12,14 @@ from forethought.runlog import episode_to_row
 from forethought.stats.bootstrap import contrast_draws, holm, paired_draws
 from forethought.study.plan import Claim, Plan
 from forethought.study.verdicts import finish
-from forethought.types import Action, Episode, EpisodeTurn, StopReason
+from forethought.types import Episode
+from tests.episode_builders import answering, episode_of
 
 ARMS = ("a", "b")
 
 
 def episode(task: int, success: bool) -> Episode:
-    turn = EpisodeTurn(
-        text="x",
-        format_ok=True,
-        foresight=None,
-        action=Action(kind="answer", text="y"),
-        observation="",
-    )
-    return Episode(
-        task_id=f"t{task}",
-        rollout=0,
-        env="search_qa",
-        split="test",
-        question="?",
-        answers=("y",),
-        answer="y",
-        success=int(success),
-        reward=float(success),
-        judge="exact",
-        stop_reason=StopReason.ANSWER,
-        error=None,
-        turns=(turn,),
-    )
+    return episode_of(answering(), int(success), task_id=f"t{task}")
 
 
 def arm(rate: int, tasks: int = 200) -> list[Episode]:
