@@ -94,6 +94,11 @@ class RunPaths:
         """The loss on held-out blocks, before and after stage 1."""
         return self.root / "midtrain" / "blocks.jsonl"
 
+    @property
+    def examples(self) -> Path:
+        """Scripted episodes, to look at before a model has played."""
+        return self.root / "prepare" / "examples.jsonl"
+
     def arms(self) -> list[tuple[str, Path]]:
         """Name and folder of each arm: `full`, then the controls."""
         controls = [path for path in self.root.iterdir() if (path / "sft").is_dir()]

@@ -93,17 +93,37 @@ def make_base(config: RunConfig, domain: Domain) -> tuple[Policy, list[TrainingS
             return atlas.base_model(config, domain)
         if isinstance(domain, workbook.WorkbookDomain):
             return workbook.base_model(config, domain)
-        raise InputError(
-            "model.name",
-            got=f"tiny with data.source {config.data.source}",
-            expected="a pretrained model: a tiny one is trained for the synthetic worlds only",
-            next_step="name a model that `forethought fetch` knows, or a folder",
-        )
+        raise _no_tiny(config)
     from forethought.data.models import resolve_model
     from forethought.training.policy import Policy
 
     policy = Policy.load(resolve_model(config.model.name), dtype=config.model.dtype)
     return policy, _warm_up(config, domain, policy)
+
+
+def make_tokenizer(config: RunConfig, domain: Domain) -> Any:
+    """The tokenizer of the model that training starts from."""
+    if config.model.name == "tiny":
+        from forethought.domains import atlas, workbook
+
+        if isinstance(domain, atlas.AtlasDomain):
+            return atlas.atlas_tokenizer()
+        if isinstance(domain, workbook.WorkbookDomain):
+            return workbook.workbook_tokenizer()
+        raise _no_tiny(config)
+    from forethought.data.models import resolve_model
+    from forethought.training.policy import load_tokenizer
+
+    return load_tokenizer(resolve_model(config.model.name))
+
+
+def _no_tiny(config: RunConfig) -> InputError:
+    return InputError(
+        "model.name",
+        got=f"tiny with data.source {config.data.source}",
+        expected="a pretrained model: a tiny one is trained for the synthetic worlds only",
+        next_step="name a model that `forethought fetch` knows, or a folder",
+    )
 
 
 def _warm_up(config: RunConfig, domain: Domain, policy: Policy) -> list[TrainingSequence]:

@@ -42,6 +42,9 @@ def build_page(run: str | Path) -> Path:
     summary = read_run_summary(paths.summary) if paths.summary.is_file() else {}
     state = read_state(paths.state) if paths.state.is_file() else {"done": [], "cpu_s": {}}
     episodes = {name: _read(paths, name) for name, _ in rows}
+    last = _last_stage(episodes)
+    scripted = not last and paths.examples.is_file()
+    shown = read_episodes(paths.examples) if scripted else episodes.get(last, [])
     text = _template().render(
         name=config["name"],
         seed=config["seed"],
@@ -65,7 +68,8 @@ def build_page(run: str | Path) -> Path:
             if found and name.endswith(("sft", "rl"))
         ],
         surprises=_surprises(episodes),
-        episodes=_episodes(episodes),
+        episodes=_episodes(shown, last or "scripted"),
+        scripted=scripted,
         tokens=token_view(paths.root / "rl" / "example.json"),
     )
     write_text_atomic(paths.page, text)
@@ -154,10 +158,8 @@ def _surprises(episodes: Mapping[str, list[Episode]]) -> list[tuple[str, int, li
     ]
 
 
-def _episodes(episodes: Mapping[str, list[Episode]]) -> list[JsonRow]:
-    """Ten evenly spaced episodes of the last full evaluation."""
-    name = _last_stage(episodes)
-    found = episodes.get(name, [])
+def _episodes(found: Sequence[Episode], name: str) -> list[JsonRow]:
+    """Ten evenly spaced episodes."""
     step = max(1, len(found) // EPISODES_SHOWN)
     return [_shown(episode, name) for episode in found[::step][:EPISODES_SHOWN]]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from forethought.rollout.hf.backend import backend_for
 from forethought.rollout.render import TextFormat
 from forethought.stages.context import Context
 from forethought.training.policy import Policy
-from forethought.types import Rollout
+from forethought.types import Foresight, Rollout
 
 
 def make_student(context: Context, policy: Policy) -> Student:
@@ -43,20 +43,28 @@ def make_student(context: Context, policy: Policy) -> Student:
     )
 
 
-def as_rollout(trajectory: Trajectory, text_format: TextFormat, tokenizer: Any) -> Rollout:
-    """The trajectory in the format without blocks, as tokens."""
+def as_rollout(
+    trajectory: Trajectory,
+    text_format: TextFormat,
+    tokenizer: Any,
+    blocks: Sequence[Foresight] | None = None,
+) -> Rollout:
+    """The trajectory as tokens, with one block a turn or in the format without blocks."""
     from forethought.foresight.block import render
 
+    told: Sequence[Foresight | None] = blocks or [None] * len(trajectory.steps)
     turns = [
         AuthoredTurn(
             text=render(
-                None, step.think, step.action, style=text_format.style, spaced=text_format.spaced
+                block, step.think, step.action, style=text_format.style, spaced=text_format.spaced
             ),
             observation=step.observation,
         )
-        for step in trajectory.steps
+        for step, block in zip(trajectory.steps, told, strict=True)
     ]
-    return author(trajectory.task, turns, text_format, tokenizer, "plain")
+    mode = "plain" if blocks is None else "foresight"
+    made = author(trajectory.task, turns, text_format, tokenizer, mode)
+    return replace(made, stop_reason=trajectory.stop_reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from forethought.stages import base, controls, midtrain, prepare, rl, sft
 from forethought.stages.comparisons import compare_stages
 from forethought.stages.context import Context, open_run, set_threads
 from forethought.stages.evaluate import evaluate_stage
+from forethought.stages.examples import write_examples
 from forethought.stages.memory import MemoryWatch, settle
 from forethought.training.policy import Policy
 
@@ -88,6 +89,7 @@ class Pipeline:
         self.memory = memory
         self.context = open_run(config, out, resume=resume)
         self.ledger = Ledger(self.context.paths.state)
+        write_examples(self.context)
         self.page()
 
     def page(self) -> None:

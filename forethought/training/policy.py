@@ -67,11 +67,7 @@ class Policy:
                 where,
                 local_only,
             )
-            tokenizer = _from_pretrained(
-                lambda auto: auto.AutoTokenizer.from_pretrained(where, local_files_only=local_only),
-                where,
-                local_only,
-            )
+        tokenizer = load_tokenizer(path_or_name)
         if info["missing_keys"]:
             absent = sorted(info["missing_keys"])
             raise InputError(
@@ -276,6 +272,17 @@ class Policy:
             return mask.unsqueeze(1)
         hidden = torch.zeros(mask.shape, dtype=self.dtype, device=mask.device)
         return hidden.masked_fill_(~mask, torch.finfo(self.dtype).min).unsqueeze(1)
+
+
+def load_tokenizer(path_or_name: str | Path) -> Any:
+    """The tokenizer of a model folder or hub model; errors as `Policy.load`."""
+    where, local_only = locate_model(str(path_or_name))
+    with _Quiet():
+        return _from_pretrained(
+            lambda auto: auto.AutoTokenizer.from_pretrained(where, local_files_only=local_only),
+            where,
+            local_only,
+        )
 
 
 def _from_pretrained(load: Callable[[Any], Any], where: str, local_only: bool) -> Any:
