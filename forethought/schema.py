@@ -166,16 +166,18 @@ class SftConfig(SupervisedConfig):
 class RlConfig(Section):
     """Stage 3 (FC-RL)."""
 
-    profile: Literal["causal", "paper", "paper-mean", "grpo"] = "causal"
+    profile: Literal["causal", "paper", "paper-mean", "grpo", "gigpo"] = "causal"
     updates: int = Field(60, ge=0)  # 0: no stage 3
     prompts: int = Field(12, ge=1)  # tasks a batch
     group_size: int = Field(8, ge=1)
     temperature: float = Field(1.0, gt=0)
-    omega: float = Field(0.2, ge=0)  # paper; causal with td-add
+    omega: float = Field(0.2, ge=0)  # paper; gigpo; causal with td-add
+    gamma: float = Field(0.95, gt=0, le=1)  # gigpo: discount a turn
+    anchor_similarity: float = Field(1.0, gt=0, le=1)  # gigpo: of states that are one; 1: equal
     matcher: Literal["fraction", "all", "any"] = "fraction"  # paper: hits -> R_ground
     future: Literal["observations", "all"] = "observations"  # paper: what keywords are sought in
     normaliser: Literal["default", "zscore", "centre", "leave_one_out"] = (
-        "default"  # paper, grpo: of R
+        "default"  # paper, grpo, gigpo: of R
     )
     plan_baseline: Literal["previous", "group"] = "previous"  # causal: V of the turn before, or m_i
     lam: float = Field(1.0, ge=0, le=1)  # causal: below 1 while Brier skill of 10 updates is > .1
@@ -216,6 +218,7 @@ class RlConfig(Section):
     )
     checkpoint_every: int = Field(5, ge=1)
     max_failed_share: float = Field(0.05, ge=0, le=1)
+    information_every: int = Field(10, ge=0)  # updates between two looks at block_mi; 0: none
 
     @field_validator("group_size")
     @classmethod

@@ -20,6 +20,7 @@ from forethought.algos.profiles import (
     Credits,
     Group,
     causal,
+    gigpo,
     grpo,
     paper,
 )
@@ -73,6 +74,8 @@ def _profile(
 ) -> Credits:
     if config.profile == "grpo":
         return grpo(group, config)
+    if config.profile == "gigpo":
+        return gigpo(group, config)
     if config.profile == "causal":
         return causal(group, config, futures, fit)
     assert futures is not None

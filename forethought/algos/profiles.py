@@ -1,6 +1,6 @@
 """The credit profiles: how one group of episodes becomes advantages of plan, confidence and act.
 
-`grpo` and `paper` are published objectives, `causal` is ours; docs/objectives.md has the
+`grpo`, `gigpo` and `paper` are published objectives, `causal` is ours; docs/objectives.md has the
 equations, their sources and what the paper leaves open. A profile sees one group at a time; what
 it needs from other tasks comes through `Futures`. Indices: i member, t turn (from 0).
 """
@@ -19,6 +19,7 @@ from forethought.algos.advantages import (
     others_mean,
 )
 from forethought.algos.futures import Futures
+from forethought.algos.gigpo import step_advantages
 from forethought.algos.values import ValueFit
 from forethought.errors import InputError
 from forethought.foresight.calibration import brier, r_calib
@@ -34,7 +35,7 @@ MIN_BRIER_SKILL = 0.1
 """A TD mixture trusts q; below this skill its bias is larger than the variance it saves."""
 
 _CHOICES = {
-    "profile": ("causal", "paper", "paper-mean", "grpo"),
+    "profile": ("causal", "paper", "paper-mean", "grpo", "gigpo"),
     "matcher": tuple(READINGS),
     "future": ("observations", "all"),
     "normaliser": ("default", *NORMALISERS),
@@ -50,12 +51,15 @@ class CreditConfig:
     """A profile and its readings. Defaults are those of docs/objectives.md."""
 
     profile: str = "causal"
-    omega: float = 0.2  # paper: weight of A_S (0.2 search, 0.1 maths); ablation td-add: of A_delta
+    omega: float = 0.2  # paper: weight of A_S (0.2 search, 0.1 maths); gigpo: of its own (1 there);
+    # ablation td-add: of A_delta
+    gamma: float = 0.95  # gigpo: discount a turn
+    anchor_similarity: float = 1.0  # gigpo: how alike two states must be to be one; 1 = equal
     c_g: float = 0.1  # causal: weight of the grounding bonus, in points of reward
     c_q: float = 1.0  # causal: weight of the confidence score
     matcher: str = "fraction"  # paper: how keyword hits become R_ground
     future: str = "observations"  # paper: what keywords are matched against
-    normaliser: str = "default"  # grpo and paper: of the episode reward; default = zscore
+    normaliser: str = "default"  # grpo, gigpo, paper: of the episode reward; default = zscore
     void_turns: str = "train"  # turns without an action: as others, or "null" = left out
     plan_baseline: str = "previous"  # causal: V of the turn before, or "group" = m_i always
     lam: float = 1.0  # causal: lambda of the act advantage; 1 is unbiased for every q
@@ -80,6 +84,14 @@ class CreditConfig:
             _one_of(name, getattr(self, name), allowed)
         for name in self.ablations:
             _one_of("ablations", name, ABLATIONS)
+        for name in ("gamma", "anchor_similarity"):
+            if not 0.0 < getattr(self, name) <= 1.0:
+                raise InputError(
+                    f"credit.{name}",
+                    got=str(getattr(self, name)),
+                    expected="above 0, at most 1",
+                    next_step="see docs/objectives.md, gigpo",
+                )
         if self.lam != 1.0 and (self.brier_skill is None or self.brier_skill <= MIN_BRIER_SKILL):
             raise InputError(
                 "credit.lam",
@@ -87,6 +99,11 @@ class CreditConfig:
                 expected=f"1, or a Brier skill above {MIN_BRIER_SKILL} over the last 10 updates",
                 next_step="set lam = 1, which is unbiased for every q",
             )
+
+    @property
+    def normalise(self) -> Normaliser:
+        """How a number compares with those of its group."""
+        return NORMALISERS["zscore" if self.normaliser == "default" else self.normaliser]
 
     @property
     def reads_futures(self) -> bool:
@@ -154,6 +171,31 @@ def grpo(group: Group, config: CreditConfig) -> Credits:
             plan=episode[i], confidence=episode[i], act=episode[i], analysis=episode[i]
         ),
     )
+
+
+def gigpo(group: Group, config: CreditConfig) -> Credits:
+    """Every sampled token of a turn gets A_E(i) + omega A_S(i,t) (`forethought.algos.gigpo`)."""
+    episode = _episode_advantage(group, config)
+    steps = step_advantages(
+        [_anchors(group, i) for i in range(len(group.episodes))],
+        group.rewards,
+        gamma=config.gamma,
+        similarity=config.anchor_similarity,
+        normalise=config.normalise,
+    )
+
+    def credit(i: int, t: int) -> TurnCredit:
+        value = episode[i] + config.omega * steps.get((i, t), 0.0)
+        return TurnCredit(plan=value, confidence=value, act=value, analysis=value)
+
+    return _assemble(group, credit)
+
+
+def _anchors(group: Group, i: int) -> list[str | None]:
+    """[T] what the environment said before each turn, "" before the first; None: left out."""
+    turns = group.episodes[i].turns
+    seen = ["", *(turn.observation for turn in turns)]
+    return [seen[t] if group.turn(i, t) is not None else None for t in range(len(turns))]
 
 
 def paper(group: Group, config: CreditConfig, futures: Futures) -> Credits:
@@ -291,8 +333,7 @@ def _td_advantage(group: Group) -> list[list[float | None]]:
 
 def _episode_advantage(group: Group, config: CreditConfig) -> list[float]:
     """[n] the normalised reward, one number an episode."""
-    name = "zscore" if config.normaliser == "default" else config.normaliser
-    return [value or 0.0 for value in NORMALISERS[name](group.rewards)]
+    return [value or 0.0 for value in config.normalise(group.rewards)]
 
 
 def _assemble(group: Group, credit: Callable[[int, int], TurnCredit]) -> Credits:

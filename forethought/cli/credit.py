@@ -25,10 +25,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = CreditConfig()
     parser.add_argument("file", nargs="?", default="-", help="episodes.jsonl, or - (default)")
     parser.add_argument(
-        "--profile", default="causal", choices=["paper", "paper-mean", "causal", "grpo"]
+        "--profile", default="causal", choices=["paper", "paper-mean", "causal", "grpo", "gigpo"]
     )
     parser.add_argument(
-        "--omega", type=finite, default=defaults.omega, help="paper: weight of A_S (%(default)s)"
+        "--omega",
+        type=finite,
+        default=defaults.omega,
+        help="paper, gigpo: weight of A_S (%(default)s)",
+    )
+    parser.add_argument(
+        "--gamma", type=finite, default=defaults.gamma, help="gigpo: discount (%(default)s)"
+    )
+    parser.add_argument(
+        "--anchor-similarity",
+        type=finite,
+        default=defaults.anchor_similarity,
+        help="gigpo: how alike two states must be to be one (%(default)s = equal)",
     )
     parser.add_argument("--c-g", type=finite, default=defaults.c_g, help="causal: grounding bonus")
     parser.add_argument("--c-q", type=finite, default=defaults.c_q, help="causal: confidence score")
@@ -55,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
     config = CreditConfig(
         profile=args.profile,
         omega=args.omega,
+        gamma=args.gamma,
+        anchor_similarity=args.anchor_similarity,
         c_g=args.c_g,
         c_q=args.c_q,
         matcher=args.matcher,

@@ -12,16 +12,13 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from forethought.hindsight.corpus import CorpusBuilder
 from forethought.hindsight.records import Label, Labelled
 from forethought.hindsight.trajectory import Trajectory
 from forethought.stats.blocks import KINDS
+from forethought.training.nll import mean_nll
 from forethought.training.policy import Policy
 from forethought.types import JsonRow, TrainingSequence
-
-ROWS = 16  # sequences a forward pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,27 +65,7 @@ def held_out_blocks(
 
 def block_losses(policy: Policy, held_out: HeldOut) -> dict[str, list[float]]:
     """Mean negative log-likelihood (nats a token) of each block, by kind."""
-    return {kind: _losses(policy, held_out.sequences[kind]) for kind in KINDS}
-
-
-@torch.inference_mode()
-def _losses(policy: Policy, sequences: Sequence[TrainingSequence]) -> list[float]:
-    training = policy.model.training
-    policy.model.eval()
-    losses: list[float] = []
-    for first in range(0, len(sequences), ROWS):
-        batch = sequences[first : first + ROWS]
-        width = max(len(sequence.ids) for sequence in batch)
-        ids = torch.tensor([[*s.ids, *[0] * (width - len(s.ids))] for s in batch])  # [B, L]
-        weight = torch.tensor([[*s.ce_weight, *[0.0] * (width - len(s.ids))] for s in batch])
-        ids, weight = ids.to(policy.device), weight.to(policy.device)
-        # Padding stands behind the last real token, where a causal model does not look.
-        logits = policy.project(policy.features(ids))[:, :-1].float()
-        picked = logits.log_softmax(-1).gather(2, ids[:, 1:, None]).squeeze(2)
-        total = -(picked * weight[:, 1:]).sum(1) / weight[:, 1:].sum(1).clamp(min=1.0)
-        losses += total.tolist()
-    policy.model.train(training)
-    return losses
+    return {kind: mean_nll(policy, held_out.sequences[kind]) for kind in KINDS}
 
 
 def loss_rows(

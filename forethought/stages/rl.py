@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
-
 from forethought.algos.batching import reinforced
 from forethought.algos.credit import credit_episodes
 from forethought.algos.values import ValueFit, fit_values
@@ -28,9 +26,16 @@ from forethought.runlog import MetricsLog
 from forethought.schema import RlConfig
 from forethought.stages.context import Context
 from forethought.stages.example import keep_example
-from forethought.stats.metrics import brier_skill
+from forethought.stats.batch import (
+    batch_stats,
+    mixed_tasks,
+    q_histogram,
+    span_stats,
+    stated_skill,
+)
 from forethought.training import checkpoint
 from forethought.training.credit import credit_config, reinforce_config
+from forethought.training.information import block_information
 from forethought.training.optim import OptimConfig
 from forethought.training.policy import Policy
 from forethought.training.refit import refit_levels
@@ -235,22 +240,16 @@ def one_update(
         brier=float(max(blocks, 1)),
     )
     stats: dict[str, float] = {}
+    if section.information_every and update % section.information_every == 0:
+        stats |= block_information(policy, rollouts, section.temperature)
     if active:
-        stats = trainer.step(active, denominators=denominators, step_index=update)
+        stats |= trainer.step(active, denominators=denominators, step_index=update)
     stats |= batch_stats(episodes, section.group_size) | stated_skill(episodes)
+    stats |= q_histogram(episodes) | span_stats(rollouts)
     next_fit = fit_values(episodes) if section.profile == "causal" else None
     if next_fit is not None:
         stats |= {f"value_beta_{k + 1}": beta for k, beta in enumerate(next_fit.beta)}
     return stats, next_fit
-
-
-def mixed_tasks(episodes: Sequence[Episode]) -> set[str]:
-    """Tasks whose valid rollouts have more than one reward; the others teach no choice."""
-    rewards: dict[str, set[float]] = {}
-    for episode in episodes:
-        if episode.error is None:
-            rewards.setdefault(episode.task_id, set()).add(episode.reward)
-    return {task for task, found in rewards.items() if len(found) > 1}
 
 
 def recent_skill(file: Path) -> float | None:
@@ -279,46 +278,3 @@ def _sequence(
         decision_ids=policy.word_ids(context.domain.writer.decisions),
     )
     return reinforced(rollout, credits, config)
-
-
-def stated_skill(episodes: Sequence[Episode]) -> dict[str, float]:
-    """Brier skill of the stated q of all turns against their own base rate, if there is any."""
-    pairs = [
-        (turn.foresight.q, float(episode.success or 0))
-        for episode in episodes
-        if episode.error is None
-        for turn in episode.turns
-        if turn.foresight is not None and turn.foresight.q is not None
-    ]
-    if not pairs:
-        return {}
-    q, outcomes = np.array(pairs).T
-    skill = float(brier_skill(q, outcomes, np.ones((1, len(pairs))))[0])
-    return {} if np.isnan(skill) else {"q_brier_skill": skill}
-
-
-def batch_stats(episodes: Sequence[Episode], group_size: int) -> dict[str, float]:
-    """What a batch looked like: reward, format, use of the block, mixed groups, stated q."""
-    valid = [episode for episode in episodes if episode.error is None]
-    turns = [turn for episode in valid for turn in episode.turns]
-    stated = [
-        turn.foresight.q
-        for turn in turns
-        if turn.foresight is not None and turn.foresight.q is not None
-    ]
-    groups = [episodes[i : i + group_size] for i in range(0, len(episodes), group_size)]
-    mixed = sum(len({e.success for e in group if e.error is None}) > 1 for group in groups)
-    count = max(len(turns), 1)
-    return {
-        "reward": sum(e.reward for e in valid) / max(len(valid), 1),
-        "success": sum(e.success or 0 for e in valid) / max(len(valid), 1),
-        "mixed_groups": mixed / max(len(groups), 1),
-        "lost": float(len(episodes) - len(valid)),
-        "format_ok": sum(turn.format_ok for turn in turns) / count,
-        "q_mean": sum(stated) / max(len(stated), 1),
-        "q_extreme": sum(q <= 0.05 or q >= 0.95 for q in stated) / max(len(stated), 1),
-        "turns": len(turns) / max(len(valid), 1),
-        "tool_calls": sum(t.action is not None and t.action.kind != "answer" for t in turns)
-        / count,
-        "sampled_tokens": sum(e.tokens_sampled for e in valid) / max(len(valid), 1),
-    }

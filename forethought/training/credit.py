@@ -21,6 +21,8 @@ def credit_config(section: RlConfig, brier_skill: float | None = None) -> Credit
     return CreditConfig(
         profile=section.profile,
         omega=section.omega,
+        gamma=section.gamma,
+        anchor_similarity=section.anchor_similarity,
         c_g=section.c_g,
         c_q=section.c_q,
         matcher=section.matcher,
@@ -48,7 +50,7 @@ def reinforce_config(
         level_ids: ids of the 21 levels, if each is one token; only `causal` uses them.
         decision_ids: words of a roadmap that choose a way.
     """
-    if section.profile != "causal":  # `paper` and `grpo` weigh all tokens alike
+    if section.profile != "causal":  # the others weigh all tokens alike
         return ReinforceConfig(profile=section.profile, outcome=outcome)
     return ReinforceConfig(
         profile=section.profile,

@@ -9,7 +9,8 @@ import pytest
 
 from forethought.runlog import MetricsLog
 from forethought.schema import RlConfig
-from forethought.stages.rl import mixed_tasks, recent_skill, stated_skill
+from forethought.stages.rl import recent_skill
+from forethought.stats.batch import mixed_tasks, stated_skill
 from forethought.training.credit import credit_config
 from forethought.types import Episode, RolloutError, StopReason
 from tests.episode_builders import answering, block_of, episode_of
