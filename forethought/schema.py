@@ -6,7 +6,7 @@ Reading files and overrides is `forethought.config`.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -17,6 +17,9 @@ RewardTerm = Literal[
 
 MAX_EPOCHS = 1000
 """Passes over a corpus: nobody means more."""
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
@@ -161,6 +164,9 @@ class SftConfig(SupervisedConfig):
     corpus: Literal["true", "recap", "shuffled", "constant"] = "true"  # what the blocks say
     blocks: bool = True  # False: the successes without any block (plain SFT)
     relabel: bool = True  # new labels by the student that starts this stage
+    q_targets: Literal["nearest", "posterior"] = "nearest"  # the label's level, or a draw around it
+    low_share: tuple[Share, Share] = (0.0, 1.0)  # least and largest, of episodes with a label < .5
+    brier: float = Field(0.0, ge=0)  # weight of the exact Brier score at the number
 
 
 class RlConfig(Section):

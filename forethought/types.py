@@ -234,7 +234,7 @@ class BrierSlot:
     """
 
     position: int
-    target: float  # the outcome I that the level is scored against, in [0, 1]
+    target: float  # what the level is scored against, in [0, 1]: the outcome I, in stage 2 a label
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

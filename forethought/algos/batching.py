@@ -41,6 +41,7 @@ class SupervisedRule:
     level_ids: Sequence[int] | None = None  # ids of the 21 levels, to find that number;
     # None: the whole confidence span of an unlabelled turn is left out
     observation_weight: float = 0.0  # lambda_obs on observation tokens of the turns that train
+    brier: bool = False  # a Brier slot at each number that trains, its target the number itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,10 +90,16 @@ def supervised(rollout: Rollout, rule: SupervisedRule) -> TrainingSequence:
     """
     layout = _layout(rollout, replies=rule.observation_weight > 0)
     weight = [0.0] * len(layout.ids)
+    slots: list[BrierSlot] = []
     for number, (turn, section) in enumerate(zip(rollout.turns, layout.sections, strict=True)):
         if rule.turns is not None and number not in rule.turns:
             continue
         weight[section.start : section.end] = _ce_weights(turn, rule, number)
+        offset = _level_offset(turn, rule.level_ids) if rule.brier else None
+        if offset is not None and weight[section.start + offset]:
+            assert turn.parsed.foresight is not None and turn.parsed.foresight.q is not None
+            target = turn.parsed.foresight.q
+            slots.append(BrierSlot(position=section.start + offset, target=target))
         weight[section.end : section.stop] = [rule.observation_weight] * (
             section.stop - section.end
         )
@@ -100,6 +107,7 @@ def supervised(rollout: Rollout, rule: SupervisedRule) -> TrainingSequence:
         ids=layout.ids,
         starts=layout.starts,
         ce_weight=layout.without_first(weight),
+        brier=tuple(slots),
         source=_source(rollout),
     )
 
@@ -143,7 +151,7 @@ def reinforced(
         if credit.act is None:
             continue
         advantage[where], weight[where], hold[where] = _token_credit(turn, credit, config)
-        offset = _level_offset(turn, config)
+        offset = _level_offset(turn, config.level_ids) if config.exact_brier else None
         if offset is not None:
             slots.append(BrierSlot(position=section.start + offset, target=config.outcome))
     return TrainingSequence(
@@ -165,7 +173,7 @@ def _token_credit(
     assert credit.act is not None
     stated = [n for n, span in enumerate(turn.token_spans) if span is Span.CONFIDENCE]
     last_stated = stated[-1] if stated else -1
-    number_at = next(iter(_levels(turn, config)), -1)
+    number_at = next(iter(_levels(turn, config.level_ids)), -1)
     before = credit.act if credit.analysis is None else credit.analysis
     advantages: list[float] = []
     weights: list[float] = []
@@ -207,18 +215,18 @@ def _confidence_credit(credit: TurnCredit, config: ReinforceConfig) -> float | N
     return credit.plan
 
 
-def _level_offset(turn: Turn, config: ReinforceConfig) -> int | None:
+def _level_offset(turn: Turn, level_ids: Sequence[int] | None) -> int | None:
     """Index in the turn of its one level token; None without a slot for the exact Brier term."""
     block = turn.parsed.foresight
-    if not config.exact_brier or block is None or block.q is None:
+    if block is None or block.q is None:
         return None
-    found = _levels(turn, config)
+    found = _levels(turn, level_ids)
     return found[0] if len(found) == 1 else None
 
 
-def _levels(turn: Turn, config: ReinforceConfig) -> list[int]:
+def _levels(turn: Turn, level_ids: Sequence[int] | None) -> list[int]:
     """Indices in the turn of level tokens where a number is due."""
-    levels = frozenset(config.level_ids or ())
+    levels = frozenset(level_ids or ())
     return [
         number
         for number, (token, span) in enumerate(zip(turn.ids, turn.token_spans, strict=True))

@@ -42,6 +42,7 @@ class CorpusBuilder:
     writer: Writer
     imitate_failures: bool = True  # False: thought and action of a failed episode never train
     failed_decisions: bool = False  # whether blocks of failed episodes teach which way to take
+    brier_ids: Sequence[int] | None = None  # ids of the 21 levels: tagged numbers get Brier slots
 
     def block(self, items: Sequence[Labelled], index: int, step: int, kind: str) -> Foresight:
         """The block of one turn for a corpus kind (`MidtrainConfig.corpus`).
@@ -69,7 +70,12 @@ class CorpusBuilder:
             self._turn(self.block(items, index, number, kind), step)
             for number, step in enumerate(trajectory.steps)
         ]
-        rule = SupervisedRule(skip=self._skipped(trajectory), skip_ids=self._untaught(trajectory))
+        rule = SupervisedRule(
+            skip=self._skipped(trajectory),
+            skip_ids=self._untaught(trajectory),
+            level_ids=self.brier_ids,
+            brier=self.brier_ids is not None,
+        )
         return self._encode(trajectory, turns, "foresight", rule, "tagged")
 
     def plain(self, item: Labelled) -> Written | None:
@@ -137,7 +143,13 @@ class CorpusBuilder:
         block = self.writer.write(whole, branch.step, q)
         turns = [self._turn(None, s) for s in whole.steps[: branch.step]]
         turns.append(self._turn(block, whole.steps[branch.step]))
-        rule = SupervisedRule(block_only=True, turns=(branch.step,), skip_ids=self._untaught(whole))
+        rule = SupervisedRule(
+            block_only=True,
+            turns=(branch.step,),
+            skip_ids=self._untaught(whole),
+            level_ids=self.brier_ids,
+            brier=self.brier_ids is not None,
+        )
         return self._encode(whole, turns, "foresight", rule, "branch")
 
     def _skipped(self, trajectory: Trajectory) -> tuple[Span, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from forethought.hindsight.corpus import Written, mean_label
 from forethought.hindsight.records import Labelled
+from forethought.hindsight.targets import balanced, with_drawn_labels
 from forethought.stages.context import Context
 from forethought.stages.labels import relabel
 from forethought.stages.supervised import Corpus, corpus_builder, train_supervised
@@ -29,6 +30,7 @@ def corpus(context: Context, items: Sequence[Labelled], policy: Policy) -> list[
     if not section.blocks:
         won = [item.trajectory for item in items if item.trajectory.success]
         return [builder.imitation(trajectory) for trajectory in won]
+    items = _targets(context, items)
     rng = random.Random(f"sft/{context.config.seed}")
     # The placebos of content have no twins of the executed alternatives.
     numbers = {"true": None, "constant": mean_label(items)}
@@ -44,6 +46,16 @@ def corpus(context: Context, items: Sequence[Labelled], policy: Policy) -> list[
                 builder.branch(item, branch, branch.s / max(branch.k, 1) if q is None else q)
             )
     return sequences
+
+
+def _targets(context: Context, items: Sequence[Labelled]) -> list[Labelled]:
+    """The items whose numbers are taught, with the numbers that are."""
+    section, seed = context.config.sft, context.config.seed
+    kept = balanced(items, section.low_share)
+    if section.q_targets == "nearest":
+        return kept
+    strength = context.config.prepare.prior_strength
+    return [with_drawn_labels(item, strength, seed) for item in kept]
 
 
 def dose(context: Context, items: Sequence[Labelled], policy: Policy) -> tuple[int, int]:
@@ -67,5 +79,5 @@ def run(
     if section.blocks and section.relabel and not fresh_labels:
         items = relabel(context, items, policy, folder=context.stage_dir("sft"))
     sequences = [written.sequence for written in corpus(context, items, policy)]
-    data = Corpus(sequences=sequences, epochs=section.epochs)
+    data = Corpus(sequences=sequences, epochs=section.epochs, brier=section.brier)
     return train_supervised(context, "sft", policy, data, section)

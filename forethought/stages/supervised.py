@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from forethought.errors import InputError
 from forethought.hindsight.corpus import CorpusBuilder
 from forethought.progress import progress, say
 from forethought.runlog import MetricsLog
@@ -52,14 +53,33 @@ def batch_order(
 
 
 def corpus_builder(context: Context, policy: Policy) -> CorpusBuilder:
-    """What writes the sequences of a run for the tokenizer of a policy."""
+    """What writes the sequences of a run for the tokenizer of a policy.
+
+    Raises:
+        InputError: `sft.brier` with a tokenizer that cuts the numbers of the levels apart.
+    """
     return CorpusBuilder(
         text_format=context.domain.text_format,
         tokenizer=policy.tokenizer,
         writer=context.domain.writer,
         imitate_failures=context.domain.imitate_failures,
         failed_decisions=context.config.data.failed_decisions,
+        brier_ids=_brier_ids(context, policy),
     )
+
+
+def _brier_ids(context: Context, policy: Policy) -> tuple[int, ...] | None:
+    if not context.config.sft.brier:
+        return None
+    ids = policy.level_ids()
+    if ids is None:
+        raise InputError(
+            "sft.brier",
+            got=f"{context.config.sft.brier} with a tokenizer that cuts numbers apart",
+            expected="21 levels of one token each, or 0",
+            next_step="set sft.brier = 0: cross-entropy teaches the number",
+        )
+    return ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +89,7 @@ class Corpus:
     sequences: Sequence[TrainingSequence]
     epochs: float = 1.0  # passes, may be fractional
     shuffle: bool = True  # permute each pass; off keeps a curriculum in its order
+    brier: float = 0.0  # weight of the exact Brier score at the Brier slots
 
 
 def train_supervised(
@@ -103,7 +124,8 @@ def train_supervised(
         len(sequences), section.batch_sequences, corpus.epochs, seed, shuffle=corpus.shuffle
     )
     policy.train_last(context.config.model.train_last_layers)
-    trainer = Trainer(policy, optim_config(section), _trainer_config(section, len(batches)))
+    config = replace(_trainer_config(section, len(batches)), brier_coefficient=corpus.brier)
+    trainer = Trainer(policy, optim_config(section), config)
     log = MetricsLog(folder / "metrics.jsonl")
     guard = {"config": context.config_hash, "data": _data_hash(sequences)}
     done = _resume(context, folder, policy, trainer, guard)
@@ -142,11 +164,15 @@ def _trainer_config(section: SupervisedConfig, total_steps: int) -> TrainerConfi
 
 
 def _denominators(batch: Sequence[TrainingSequence]) -> Denominators:
-    return Denominators(ce=sum(sum(sequence.ce_weight) for sequence in batch))
+    slots = sum(len(sequence.brier) for sequence in batch)
+    return Denominators(
+        ce=sum(sum(sequence.ce_weight) for sequence in batch), brier=float(max(slots, 1))
+    )
 
 
 def _data_hash(sequences: Sequence[TrainingSequence]) -> str:
     digest = hashlib.sha256()
     for sequence in sequences:
         digest.update(repr((sequence.ids, sequence.ce_weight)).encode())
+        digest.update(repr(sequence.brier).encode() if sequence.brier else b"")
     return digest.hexdigest()

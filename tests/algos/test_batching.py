@@ -234,3 +234,16 @@ def test_rows_without_weights_are_left_out_and_end_at_their_last_used_token():
     assert [row.source for row in rows] == ["t/0#1"]
     assert rows[0].ids[-1] == 21
     assert sum(rows[0].ce_weight) == 2
+
+
+def test_a_number_that_trains_has_a_brier_slot_on_demand_whose_target_is_the_number():
+    source = rollout([sampled_turn("ikact", 10, q=0.3), sampled_turn("ikact", 20, q=0.8)])
+    rule = SupervisedRule(level_ids=(13, 25), brier=True)  # 25: a thought, where no number is due
+    assert supervised(source, rule).brier == (BrierSlot(position=6, target=0.3),)
+    both = replace(rule, level_ids=(13, 23))
+    assert [slot.target for slot in supervised(source, both).brier] == [0.3, 0.8]
+    assert supervised(source, replace(both, turns=(1,))).brier[0].target == 0.8
+    assert supervised(source, replace(both, skip=(Span.CONFIDENCE,))).brier == ()
+    assert supervised(source, replace(both, brier=False)).brier == ()
+    unread = rollout([sampled_turn("ikact", 10, q=None)])
+    assert supervised(unread, rule).brier == ()
