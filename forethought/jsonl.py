@@ -140,9 +140,7 @@ def parse_json(data: bytes) -> Any:
         RecursionError: it is nested too deeply.
     """
     text = data.decode("utf-8")
-    value = json.loads(
-        text, parse_int=_whole_number, parse_float=_number, parse_constant=_no_number
-    )
+    value = _DECODER.decode(text)
     if "\\ud" in text or "\\uD" in text:
         try:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -164,6 +162,11 @@ def _number(text: str) -> float:
 
 def _no_number(text: str) -> float:
     raise ValueError(f"{text}, which is no finite number")
+
+
+# Made once: `json.loads` and `json.dumps` make theirs anew at each call with options.
+_DECODER = json.JSONDecoder(parse_int=_whole_number, parse_float=_number, parse_constant=_no_number)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def _why(error: Exception) -> tuple[int, str]:
@@ -223,7 +226,7 @@ def _kinds(kind: type | tuple[type, ...]) -> tuple[type, ...]:
 
 def dumps(row: Any) -> str:
     """Compact JSON with the key order of the object; equal objects give equal bytes."""
-    return json.dumps(row, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(row)
 
 
 def write_text_atomic(path: Path, text: str) -> None:

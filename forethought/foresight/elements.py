@@ -77,6 +77,11 @@ def scan(text: str, names: tuple[str, ...]) -> Scan:
     whose closing tag never comes ends where the next one opens (`unclosed`).
     """
     found = Scan(text=text)
+    whole = [*_whole(names).finditer(text)]
+    if 2 * len(whole) == text.count("<"):  # most texts: no other tag, well spelled or not
+        for match in whole:
+            _append_whole(found, match)
+        return found
     if _variant(names).search(text):
         found.problems.add("bad_tag")
     tags = _tags(text, names)
@@ -136,6 +141,18 @@ def _closing(tags: Sequence[_Tag], index: int) -> int | None:
     return None
 
 
+def _append_whole(found: Scan, match: re.Match[str]) -> None:
+    name, content = match.groups()
+    text = content.strip()
+    if not text:
+        found.problems.add("empty_element")
+    if name in REPLY_NAMES:
+        found.problems.add("observation_tag")
+    start, end = match.span()
+    inner, outer = match.span(2)
+    found.elements.append(Element(name, start, inner, outer, end, True, text))
+
+
 def _append(found: Scan, opening: _Tag, outer: int, end: int, *, closed: bool) -> None:
     content = found.text[opening.end : outer]
     text = content.strip()
@@ -155,6 +172,12 @@ def _tags(text: str, names: tuple[str, ...]) -> list[_Tag]:
 @cache
 def _exact(names: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(rf"<(/?)({'|'.join(names)})>")
+
+
+@cache
+def _whole(names: tuple[str, ...]) -> re.Pattern[str]:
+    """An element whose content begins no tag, and so is what `_exact` would find of it."""
+    return re.compile(rf"<({'|'.join(names)})>([^<]*)</\1>")
 
 
 @cache
