@@ -123,7 +123,8 @@ class PrepareConfig(Section):
     label_temperature: float = Field(1.0, ge=0)
     max_failed_share: float = Field(0.02, ge=0, le=1)  # of continuations lost to the machine
     outcome_only: bool = False  # stage 0 labels are outcomes: the model cannot act yet
-    writer: Literal["rules", "teacher"] = "rules"  # who writes the blocks; labels are measured
+    writer: Literal["rules", "teacher"] = "rules"  # who writes the blocks
+    labels: Literal["measured", "teacher"] = "measured"  # or the teacher's guess in hindsight
 
 
 class TeacherConfig(Section):
@@ -309,6 +310,13 @@ class RunConfig(Section):
                     f'prepare.writer = "teacher" with data.source = "{self.data.source}": a '
                     "teacher has no words of its vocabulary"
                 )
+        if self.prepare.labels == "teacher" and (
+            self.prepare.writer != "teacher" or self.sft.relabel
+        ):
+            raise ValueError(
+                'prepare.labels = "teacher" needs prepare.writer = "teacher", and sft.relabel = '
+                "false so that they are not measured after all"
+            )
         return self
 
     @property

@@ -35,4 +35,5 @@ def writer_of(config: RunConfig, rules: Writer) -> Writer:
         max_tokens=section.max_tokens,
         seed=config.seed,
     )
-    return TeacherWriter(client=client, rules=rules, sampling=sampling)
+    guesses = config.prepare.labels == "teacher"
+    return TeacherWriter(client=client, rules=rules, sampling=sampling, guesses=guesses)

@@ -25,7 +25,7 @@ class Label:
     """A success estimate of one turn and where it comes from."""
 
     value: float  # in [0, 1]
-    source: str  # "monte_carlo" | "outcome"
+    source: str  # "monte_carlo" | "outcome" | "teacher"
     s: int
     k: int
     prior: float

@@ -2,10 +2,11 @@
 
 One request a turn gives the text for every label: a roadmap, what is missing, keywords, and three
 judgements of the plan, for a chance that is good, open or poor. The number in the block stays the
-measured label, and the judgement that stands beside it is the one of its third, so that a block
-that is labelled anew is not asked for anew. `recap` sends the same prompt without the future: the
-placebo that tells foresight from the teacher's text. What a reply must not tell is in the prompt,
-and the leak filters judge it all the same.
+measured label (the paper takes the teacher's guess: `guesses`), and the judgement that
+stands beside it is the one of its third, so that a block that is labelled anew is not asked for
+anew. `recap` sends the same prompt without the future: the placebo that tells foresight from the
+teacher's text. What a reply must not tell is in the prompt, and the leak filters judge it all the
+same.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ Reply with one JSON object and nothing else:
  "keywords": ["up to five signs or kinds of things that the coming results should show"],
  "good": "one sentence on the plan for an agent that will probably succeed",
  "open": "the same where it may go either way: what could fail",
- "poor": "the same for an agent that will probably fail: what is lacking"}}"""
+ "poor": "the same for an agent that will probably fail: what is lacking"{chance}}}"""
+CHANCE = """,
+ "chance": how many of a hundred such agents would solve the task from here, as a whole number"""
 KNOWS = "and what happened afterwards"
 KNOWS_NOT = "and nothing of what will happen afterwards"
 WORDS = 40
@@ -67,6 +70,7 @@ class TeacherText:
     good: str
     open: str
     poor: str
+    chance: float | None = None  # in [0, 1]; None: not asked for
 
     def block(self, q: float) -> Foresight:
         """The block with the level nearest to `q` and the judgement that goes with it."""
@@ -102,11 +106,12 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherWriter:
-    """A `Writer` whose text is a teacher's and whose number is measured."""
+    """A `Writer` whose text is a teacher's and whose number is measured, or guessed on demand."""
 
     client: ChatClient
     rules: Writer  # says which words choose a way, and what can be told at all
     sampling: TeacherSampling = TeacherSampling()
+    guesses: bool = False  # whether the teacher is asked for the success estimate, too
 
     def write(self, trajectory: Trajectory, step: int, q: float) -> Foresight:
         """See `Writer.write`.
@@ -124,6 +129,16 @@ class TeacherWriter:
         """
         return self._text(self.request(trajectory, step, blind=True)).block(q)
 
+    def guess(self, trajectory: Trajectory, step: int) -> float:
+        """The teacher's success estimate of a turn, where it is asked for one.
+
+        Raises:
+            GuardRail: the teacher gave no block for this turn.
+        """
+        chance = self._text(self.request(trajectory, step)).chance
+        assert chance is not None, "asked for"
+        return chance
+
     @property
     def decisions(self) -> tuple[str, ...]:
         """See `Writer.decisions`."""
@@ -135,7 +150,11 @@ class TeacherWriter:
 
     def request(self, trajectory: Trajectory, step: int, *, blind: bool = False) -> ChatRequest:
         """What the teacher is asked for a turn."""
-        told = RULES.format(knows=KNOWS_NOT if blind else KNOWS, words=WORDS)
+        told = RULES.format(
+            knows=KNOWS_NOT if blind else KNOWS,
+            words=WORDS,
+            chance=CHANCE if self.guesses else "",
+        )
         parts = [f"Task\n{trajectory.task.question}"]
         if step:
             parts.append(f"Seen so far\n{_told(trajectory.steps[:step])}")
@@ -161,7 +180,11 @@ class TeacherWriter:
         A reply that is no block is not asked for again: it is in the cache, and the seed is sent.
         """
         replies = self.client.ask([*map(self._asked, wanted)])
-        return [isinstance(r, ChatReply) and read_text(r.text) is not None for r in replies]
+        return [isinstance(r, ChatReply) and self._read(r.text) is not None for r in replies]
+
+    def _read(self, reply: str) -> TeacherText | None:
+        text = read_text(reply)
+        return None if text is None or (self.guesses and text.chance is None) else text
 
     def _asked(self, wanted: Wanted) -> ChatRequest:
         return self.request(wanted.trajectory, wanted.step, blind=wanted.blind)
@@ -170,7 +193,7 @@ class TeacherWriter:
         (reply,) = self.client.ask([request])
         if isinstance(reply, ChatFailure):
             raise GuardRail(f"the teacher {self.client.model} gave no reply: {reply.reason}")
-        text = read_text(reply.text)
+        text = self._read(reply.text)
         if text is None:
             raise GuardRail(f"the teacher {self.client.model} wrote no block: {reply.text[:200]!r}")
         return text
@@ -205,7 +228,17 @@ def read_text(reply: str) -> TeacherText | None:
     texts = [*fields.values(), *keywords]
     if not keywords or not all(texts) or any(has_reserved(text, _TAGS) for text in texts):
         return None
-    return TeacherText(keywords=tuple(keywords), **fields)
+    return TeacherText(keywords=tuple(keywords), chance=_chance(row.get("chance")), **fields)
+
+
+def _chance(value: object) -> float | None:
+    """A number from 0 to 100, or its text with or without a per cent sign, as a share."""
+    text = value.strip().removesuffix("%") if isinstance(value, str) else value
+    try:
+        number = float(text) if isinstance(text, str | int | float) else -1.0
+    except ValueError:
+        return None
+    return number / 100.0 if 0.0 <= number <= 100.0 and not isinstance(value, bool) else None
 
 
 def _line(value: object) -> str:

@@ -49,7 +49,11 @@ def load_of(config: RunConfig) -> Load:
     trained = config.prepare.num_episodes * config.midtrain.epochs
     trained += arms * config.sft.num_episodes * config.sft.epochs
     evals = (2 + 2 * arms) * config.eval.num_tasks * (2 if config.eval.greedy_too else 1)
-    labels = 0 if config.prepare.outcome_only else config.prepare.num_episodes
+    labels = (
+        0
+        if config.prepare.outcome_only or config.prepare.labels == "teacher"
+        else config.prepare.num_episodes
+    )
     labels += config.sft.num_episodes if config.sft.relabel else 0
     sampled = arms * rl_rollouts + evals + labels * config.prepare.continuations
     return Load(

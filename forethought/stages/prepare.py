@@ -37,15 +37,14 @@ def run(context: Context, policy: Policy) -> list[Labelled]:
     done = folder / "report.json"
     if context.resume and done.is_file():
         return read_prepared(context)
-    trajectories = context.domain.trajectories(
-        context.config.prepare.num_episodes, policy.tokenizer
-    )
+    section = context.config.prepare
+    trajectories = context.domain.trajectories(section.num_episodes, policy.tokenizer)
     labels = measure_labels(
         context,
         trajectories,
         policy,
         folder=folder,
-        outcome_only=context.config.prepare.outcome_only,
+        outcome_only=section.outcome_only or section.labels == "teacher",
     )
     branches = _branches(context, trajectories, policy)
     items = [

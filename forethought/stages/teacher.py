@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from forethought.errors import GuardRail, InputError
 from forethought.hindsight.corpus import branch_trajectory
-from forethought.hindsight.records import Labelled
+from forethought.hindsight.records import Label, Labelled
 from forethought.hindsight.teacher import TeacherWriter, Wanted
 from forethought.progress import say
 from forethought.schema import TeacherConfig
@@ -50,7 +50,8 @@ def fetch_blocks(
         branches = [
             b for b, each in zip(item.branches, of_branches, strict=False) if came[id(each)]
         ]
-        kept.append(replace(item, branches=tuple(branches)))
+        labels = _guessed(item, writer) if writer.guesses else item.labels
+        kept.append(replace(item, labels=labels, branches=tuple(branches)))
     report: JsonRow = {
         "model": writer.client.model,
         "requests": len(flat),
@@ -62,6 +63,12 @@ def fetch_blocks(
         "cost": writer.client.cost,
     }
     return kept, report
+
+
+def _guessed(item: Labelled, writer: TeacherWriter) -> tuple[Label, ...]:
+    """The teacher's estimates in place of measured ones; nothing was run for them."""
+    guesses = [writer.guess(item.trajectory, step) for step in range(len(item.labels))]
+    return tuple(Label(value=q, source="teacher", s=0, k=0, prior=q) for q in guesses)
 
 
 def _wanted(item: Labelled) -> list[Wanted]:

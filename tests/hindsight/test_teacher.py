@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -138,3 +139,20 @@ def test_all_turns_are_asked_for_at_once_and_counted_before() -> None:
     estimate = teacher.estimate(places)
     assert (estimate.requests, estimate.cached) == (6, 0) and estimate.prompt_tokens > 1000
     assert teacher.fetch(places) == [True] * 6 and len(fake.asked) == 6
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [(80, 0.8), ("80", 0.8), (" 7.5 %", 0.075), (0, 0.0), (100, 1.0)]
+    + [(bad, None) for bad in (101, -1, "likely", None, True, [80], float("nan"))],
+)
+def test_a_guess_is_a_number_from_0_to_100(said: object, read: float | None) -> None:
+    text = read_text(json.dumps(GOOD_REPLY | {"chance": said}))
+    assert text is not None and text.chance == read
+
+
+def test_the_guess_is_asked_for_on_demand_alone() -> None:
+    plain = writer(FakeTeacher(GOOD_REPLY))
+    guessing = replace(plain, guesses=True)
+    prompts = [w.request(trajectory(), 0).messages[0][1] for w in (plain, guessing)]
+    assert "chance" not in prompts[0].split('"poor"')[1] and '"chance"' in prompts[1]

@@ -39,15 +39,16 @@ REPLY = {
 class FakeServer:
     """Writes a block, but not where the prompt holds one of these words."""
 
-    def __init__(self, *fails: str) -> None:
+    def __init__(self, *fails: str, **more: object) -> None:
         self.fails = fails
+        self.more = more
         self.num = 0
 
     def __call__(self, url: str, headers: dict[str, str], body: bytes, timeout: float) -> Response:
         self.num += 1
         prompt = json.loads(body)["messages"][-1]["content"]
         failed = any(word in prompt for word in self.fails)
-        text = "I cannot" if failed else json.dumps(REPLY)
+        text = "I cannot" if failed else json.dumps(REPLY | self.more)
         row = {"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}
         return Response(status=200, body=json.dumps(row).encode())
 
@@ -119,6 +120,19 @@ def test_too_many_failures_and_too_high_a_price_stop_the_run() -> None:
     assert server.num == 0
 
 
+def test_the_teachers_guesses_take_the_place_of_measured_labels_where_they_are_asked_for() -> None:
+    section = TeacherConfig(model="m")
+    asks = replace(writer(FakeServer(chance="80 %")), guesses=True)
+    kept, report = fetch_blocks(ITEMS, asks, section)
+    guess = Label(value=0.8, source="teacher", s=0, k=0, prior=0.8)
+    assert kept == [replace(each, labels=(guess, guess)) for each in ITEMS]
+    assert report["requests"] == 40 * 4, "one request brings text and guess"
+    block = asks.write(ITEMS[0].trajectory, 0, kept[0].labels[0].value)
+    assert (block.q, block.analysis) == (0.8, REPLY["good"])
+    with pytest.raises(GuardRail, match="160 of 160 blocks"):
+        fetch_blocks(ITEMS, replace(writer(FakeServer()), guesses=True), section)
+
+
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORETHOUGHT_HOME", str(tmp_path / "home"))
@@ -175,6 +189,7 @@ def test_without_a_server_nothing_is_missed_before_a_reply_is(
     [
         ("maths/gsm8k-smollm2", {"teacher.model": ""}, "without teacher.model"),
         ("demo/atlas", {}, "vocabulary"),
+        ("maths/gsm8k-smollm2", {"prepare.labels": "teacher"}, "sft.relabel = false"),
     ],
 )
 def test_what_cannot_be_taught_is_refused(name: str, changed: dict[str, str], told: str) -> None:
