@@ -188,7 +188,7 @@ class RlConfig(Section):
     )
     plan_baseline: Literal["previous", "group"] = "previous"  # causal: V of the turn before, or m_i
     lam: float = Field(1.0, ge=0, le=1)  # causal: below 1 while Brier skill of 10 updates is > .1
-    ablations: tuple[Literal["soft", "td-add"], ...] = ()  # causal: docs/objectives.md
+    ablations: tuple[Literal["soft", "td-add"], ...] = ()  # causal: docs/method.md
     equal_groups: Literal["keep", "drop"] = "keep"  # those whose members have one reward
     average: Literal["constant", "token"] = (
         "constant"  # policy gradient over L_ref, or sampled tokens

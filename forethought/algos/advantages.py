@@ -61,7 +61,7 @@ def group_zscore(values: Values) -> list[float | None]:
 
     The normalisation of GRPO (arXiv 2402.03300) and our reading of the paper's "normalizing"
     (arXiv 2606.27483, 2.3 and 3.4). Dividing by a deviation that depends on the member's own
-    outcome biases the gradient and makes a proper score improper (docs/objectives.md).
+    outcome biases the gradient and makes a proper score improper (docs/method.md).
     """
     present = [value for value in values if value is not None]
     if not present:

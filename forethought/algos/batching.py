@@ -130,7 +130,7 @@ def reinforced(
     """The rollout as one sequence with advantages, policy-gradient weights and Brier slots.
 
     Imaginary and keyword tokens get `plan`, analysis tokens `analysis`, think, action and other
-    tokens `act`. Two rules keep the `causal` estimator unbiased (docs/objectives.md): tokens
+    tokens `act`. Two rules keep the `causal` estimator unbiased (docs/method.md): tokens
     written *before* the number never get `act`, whose baseline knows the number; and a token whose
     span has no credit (a block that cannot be read) gets `act`, because leaving tokens out for
     what they say is a bias of its own. Confidence tokens of `causal` get a Brier slot at the level

@@ -1,6 +1,6 @@
 """The credit profiles: how one group of episodes becomes advantages of plan, confidence and act.
 
-`grpo`, `gigpo` and `paper` are published objectives, `causal` is ours; docs/objectives.md has the
+`grpo`, `gigpo` and `paper` are published objectives, `causal` is ours; docs/method.md has the
 equations, their sources and what the paper leaves open. A profile sees one group at a time; what
 it needs from other tasks comes through `Futures`. Indices: i member, t turn (from 0).
 """
@@ -43,12 +43,12 @@ _CHOICES = {
     "plan_baseline": ("previous", "group"),
 }
 ABLATIONS = ("soft", "td-add", "idf")
-"""Earlier forms of `causal` that are kept for comparison (docs/objectives.md)."""
+"""Earlier forms of `causal` that are kept for comparison (docs/method.md)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreditConfig:
-    """A profile and its readings. Defaults are those of docs/objectives.md."""
+    """A profile and its readings. Defaults are those of docs/method.md."""
 
     profile: str = "causal"
     omega: float = 0.2  # paper: weight of A_S (0.2 search, 0.1 maths); gigpo: of its own (1 there);
@@ -90,7 +90,7 @@ class CreditConfig:
                     f"credit.{name}",
                     got=str(getattr(self, name)),
                     expected="above 0, at most 1",
-                    next_step="see docs/objectives.md, gigpo",
+                    next_step="see docs/method.md, gigpo",
                 )
         if self.lam != 1.0 and (self.brier_skill is None or self.brier_skill <= MIN_BRIER_SKILL):
             raise InputError(
@@ -117,7 +117,7 @@ def _one_of(name: str, value: str, allowed: Sequence[str]) -> None:
             f"credit.{name}",
             got=repr(value),
             expected="one of " + ", ".join(allowed),
-            next_step="see docs/objectives.md",
+            next_step="see docs/method.md",
         )
 
 
@@ -241,7 +241,7 @@ def causal(
     act = R_i - V_{i,t}; analysis = R_i - U_{i,t} with U_{i,1} = m_i and U_{i,t} = V_{i,t-1};
     plan = analysis + c_g (I_i rho_{i,t} - mean_{j != i} I_j rho_{j,t}), absent steps 0;
     confidence = c_q times the leave-one-out of -(q - I)^2 over the readable ones, used where the
-    exact Brier loss cannot be (levels of several tokens). Derivation: docs/objectives.md.
+    exact Brier loss cannot be (levels of several tokens). Derivation: docs/method.md.
     """
     rewards = group.rewards
     alone = len(rewards) < 2

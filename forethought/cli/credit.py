@@ -2,7 +2,7 @@
 
 Reads `episodes.jsonl` rows and prints one line an episode, in the same order:
 `{"task_id","rollout","turns":[{"plan","confidence","act"}]}`; null = the turn has no such span.
-The profiles are those that stage 3 trains with (docs/objectives.md).
+The profiles are those that stage 3 trains with (docs/method.md).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a batch of rollouts of stage 3 looked like: figures of its metrics log.
 
 Read them for collapse: of the number (histogram, extremes), of the text (entropy and length of each
-element), of the tasks (how many groups still have two outcomes). docs/objectives.md has formulas
+element), of the tasks (how many groups still have two outcomes). docs/method.md has formulas
 and healthy ranges.
 """
 
