@@ -151,7 +151,7 @@ class MidtrainConfig(SupervisedConfig):
     epochs: float = Field(1.0, ge=0, le=MAX_EPOCHS)  # 0: no stage 1
     block_share: float = Field(0.5, ge=0, le=1)  # of the steps 1..T-1 that carry a block
     untouched_share: float = Field(0.3, ge=0, le=1)  # trajectories without blocks in the mixture
-    lambda_obs: float = Field(0.0, ge=0)
+    lambda_obs: float = Field(0.0, ge=0)  # weight of cross-entropy on the text of observations
 
 
 class SftConfig(SupervisedConfig):
@@ -181,6 +181,8 @@ class RlConfig(Section):
     omega: float = Field(0.2, ge=0)  # paper; gigpo; causal with td-add
     gamma: float = Field(0.95, gt=0, le=1)  # gigpo: discount a turn
     anchor_similarity: float = Field(1.0, gt=0, le=1)  # gigpo: of states that are one; 1: equal
+    r_calib: float = Field(1.0, ge=0)  # paper: weight of R_calib in the reward of the block
+    r_ground: float = Field(1.0, ge=0)  # paper: weight of R_ground there
     matcher: Literal["fraction", "all", "any"] = "fraction"  # paper: hits -> R_ground
     future: Literal["observations", "all"] = "observations"  # paper: what keywords are sought in
     normaliser: Literal["default", "zscore", "centre", "leave_one_out"] = (

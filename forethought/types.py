@@ -118,6 +118,8 @@ class Turn:
     tool_error: bool = False  # the call failed for the policy's reasons
     level_probs: tuple[float, ...] | None = None  # [21] P(level | context); None = unscored
     kept_ids: tuple[int, ...] | None = None  # what later turns see of `ids`; None = all of them
+    reply_at: tuple[int, int] | None = None  # [begin, end) of `observation_ids`: the text without
+    # its wrapping; None = unknown, all of them
 
     @property
     def past_ids(self) -> tuple[int, ...]:
@@ -250,6 +252,8 @@ class TrainingSequence:
     ids: tuple[int, ...]  # [L]
     starts: tuple[int, ...] = (0,)  # where a document begins: nothing before it is seen behind it
     ce_weight: tuple[float, ...] = ()  # [L] or () = all zero
+    obs_weight: tuple[float, ...] = ()  # [L] or () = all zero: of cross-entropy on observations,
+    # which has a denominator of its own (`algos.observations`)
     pg_weight: tuple[float, ...] = ()  # [L] or () = all zero
     kl_weight: tuple[float, ...] = ()  # [L] or () = all zero: of the KL term, where there is one;
     # below 0: that term trains the output embeddings alone, with the absolute weight

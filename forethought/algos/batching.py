@@ -40,7 +40,7 @@ class SupervisedRule:
     unlabelled_turns: tuple[int, ...] = ()  # turns whose number has no label and must not train
     level_ids: Sequence[int] | None = None  # ids of the 21 levels, to find that number;
     # None: the whole confidence span of an unlabelled turn is left out
-    observation_weight: float = 0.0  # lambda_obs on observation tokens of the turns that train
+    observations: bool = False  # `obs_weight` on the text of the replies to the turns that train
     brier: bool = False  # a Brier slot at each number that trains, its target the number itself
 
 
@@ -88,8 +88,8 @@ def supervised(rollout: Rollout, rule: SupervisedRule) -> TrainingSequence:
         ids        P P P B B A O O B A
         ce_weight  0 0 0 1 1 1 0 0 1 1
     """
-    layout = _layout(rollout, replies=rule.observation_weight > 0)
-    weight = [0.0] * len(layout.ids)
+    layout = _layout(rollout, replies=rule.observations)
+    weight, replies = [0.0] * len(layout.ids), [0.0] * len(layout.ids)
     slots: list[BrierSlot] = []
     for number, (turn, section) in enumerate(zip(rollout.turns, layout.sections, strict=True)):
         if rule.turns is not None and number not in rule.turns:
@@ -100,13 +100,14 @@ def supervised(rollout: Rollout, rule: SupervisedRule) -> TrainingSequence:
             assert turn.parsed.foresight is not None and turn.parsed.foresight.q is not None
             target = turn.parsed.foresight.q
             slots.append(BrierSlot(position=section.start + offset, target=target))
-        weight[section.end : section.stop] = [rule.observation_weight] * (
-            section.stop - section.end
-        )
+        if rule.observations:
+            begin, end = turn.reply_at or (0, len(turn.observation_ids))
+            replies[section.end + begin : section.end + end] = [1.0] * (end - begin)
     return TrainingSequence(
         ids=layout.ids,
         starts=layout.starts,
         ce_weight=layout.without_first(weight),
+        obs_weight=tuple(replies) if rule.observations else (),
         brier=tuple(slots),
         source=_source(rollout),
     )
@@ -249,7 +250,13 @@ def as_rows(sequence: TrainingSequence, rollout: Rollout) -> list[TrainingSequen
     rows: list[TrainingSequence] = []
     for number, section in enumerate(_layout(rollout).sections):
         row = _cut(sequence, section.start, section.stop)
-        if any(row.ce_weight) or any(row.pg_weight) or any(row.kl_weight) or row.brier:
+        if (
+            any(row.ce_weight)
+            or any(row.obs_weight)
+            or any(row.pg_weight)
+            or any(row.kl_weight)
+            or row.brier
+        ):
             rows.append(replace(row, source=f"{sequence.source}#{number}"))
     return rows
 
@@ -299,7 +306,12 @@ def _cut(sequence: TrainingSequence, start: int, stop: int) -> TrainingSequence:
         for i in inside
         if any(
             weights and weights[i]
-            for weights in (sequence.ce_weight, sequence.pg_weight, sequence.kl_weight)
+            for weights in (
+                sequence.ce_weight,
+                sequence.obs_weight,
+                sequence.pg_weight,
+                sequence.kl_weight,
+            )
         )
     ]
     slots = tuple(slot for slot in sequence.brier if slot.position in inside)
@@ -311,6 +323,7 @@ def _cut(sequence: TrainingSequence, start: int, stop: int) -> TrainingSequence:
     return TrainingSequence(
         ids=sequence.ids[:end],
         ce_weight=part(sequence.ce_weight),
+        obs_weight=part(sequence.obs_weight),
         pg_weight=part(sequence.pg_weight),
         kl_weight=part(sequence.kl_weight),
         advantage=part(sequence.advantage),

@@ -57,6 +57,8 @@ class CreditConfig:
     anchor_similarity: float = 1.0  # gigpo: how alike two states must be to be one; 1 = equal
     c_g: float = 0.1  # causal: weight of the grounding bonus, in points of reward
     c_q: float = 1.0  # causal: weight of the confidence score
+    r_calib: float = 1.0  # paper: weight of R_calib in the reward of the block
+    r_ground: float = 1.0  # paper: weight of R_ground there
     matcher: str = "fraction"  # paper: how keyword hits become R_ground
     future: str = "observations"  # paper: what keywords are matched against
     normaliser: str = "default"  # grpo, gigpo, paper: of the episode reward; default = zscore
@@ -225,12 +227,13 @@ def paper(group: Group, config: CreditConfig, futures: Futures) -> Credits:
 def _world_reward(
     group: Group, config: CreditConfig, futures: Futures, i: int, t: int
 ) -> float | None:
-    """R_WM = R_calib + R_ground, weight 1:1; None without a block."""
+    """R_WM = R_calib + R_ground, weighted; None without a block."""
     block = group.block(i, t)
     if block is None:
         return None
     hits = futures.paper_hits(group.indices[i], t, include_own_text=config.future == "all")
-    return r_calib(block.q, group.outcomes[i]) + READINGS[config.matcher](hits)
+    calibrated = config.r_calib * r_calib(block.q, group.outcomes[i])
+    return calibrated + config.r_ground * READINGS[config.matcher](hits)
 
 
 def causal(

@@ -4,8 +4,8 @@
 
 fitted on the rollouts of the PREVIOUS update, so that it knows nothing about the rollouts whose
 advantages it enters: any values of alpha, beta and gamma leave the policy gradient unbiased, a
-good fit lowers its variance. `beta` is the slope of the return on the stated q and is logged as a
-measure of calibration. Our own derivation (docs/method.md).
+good fit lowers its variance. `beta`, the slope of the return on the stated q beside m, is logged:
+what q knows that the other members' mean does not. Our own derivation (docs/method.md).
 """
 
 from __future__ import annotations

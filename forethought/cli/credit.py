@@ -45,6 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--c-g", type=finite, default=defaults.c_g, help="causal: grounding bonus")
     parser.add_argument("--c-q", type=finite, default=defaults.c_q, help="causal: confidence score")
     parser.add_argument("--corpus", help="corpus.jsonl, for the IDF weights of --ablate idf")
+    for name in ("r-calib", "r-ground"):
+        parser.add_argument(
+            f"--{name}", type=finite, default=1.0, help="paper: weight in the block's reward (1)"
+        )
     parser.add_argument("--matcher", default="fraction", choices=["fraction", "all", "any"])
     parser.add_argument("--future", default="observations", choices=["observations", "all"])
     parser.add_argument(
@@ -71,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
         anchor_similarity=args.anchor_similarity,
         c_g=args.c_g,
         c_q=args.c_q,
+        r_calib=args.r_calib,
+        r_ground=args.r_ground,
         matcher=args.matcher,
         future=args.future,
         normaliser=args.normaliser,

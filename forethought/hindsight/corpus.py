@@ -100,7 +100,7 @@ class CorpusBuilder:
         action.
         """
         turns = [self._turn(None, step) for step in trajectory.steps]
-        rule = SupervisedRule(skip=(Span.THINK, Span.ACTION), observation_weight=1.0)
+        rule = SupervisedRule(skip=tuple(Span), observations=True)
         return self._encode(trajectory, turns, "plain", rule, "observed")
 
     def free(
@@ -122,7 +122,7 @@ class CorpusBuilder:
         rule = SupervisedRule(
             skip=action,
             skip_ids=self._untaught(item.trajectory),
-            observation_weight=options.lambda_obs,
+            observations=options.observations,
         )
         return self._encode(item.trajectory, turns, "free", rule, "free")
 
@@ -183,6 +183,11 @@ class CorpusBuilder:
         )
         return f"{text}{' ' if self.text_format.spaced else chr(10)}{action}"
 
+    def _with_reply(self, turn: Turn) -> Turn:
+        """The turn with the place of the reply's own text among its tokens."""
+        at = self.text_format.reply_at(self.tokenizer, turn.observation_ids)
+        return replace(turn, reply_at=at)
+
     def _encode(
         self,
         trajectory: Trajectory,
@@ -192,6 +197,8 @@ class CorpusBuilder:
         form: str,
     ) -> Written:
         rollout = author(trajectory.task, turns, self.text_format, self.tokenizer, mode)
+        if rule.observations:
+            rollout = replace(rollout, turns=tuple(map(self._with_reply, rollout.turns)))
         sequence = supervised(rollout, rule)
         return Written(
             sequence=replace(sequence, source=f"{trajectory.task.id}/{form}"),
@@ -209,7 +216,7 @@ class FreeOptions:
 
     kind: str = "true"
     block_share: float = 0.5
-    lambda_obs: float = 0.0
+    observations: bool = False  # whether replies train, too
 
 
 def _block_tokens(turn: Turn) -> int:

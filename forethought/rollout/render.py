@@ -14,7 +14,7 @@ from forethought.errors import InputError
 from forethought.foresight.block import parse
 from forethought.rollout.instructions import instruction
 from forethought.rollout.spans import decode, token_spans
-from forethought.types import BLOCK_SPANS, ParsedTurn, Span, Task, Turn
+from forethought.types import BLOCK_SPANS, CharSpan, ParsedTurn, Span, Task, Turn
 
 MODES = ("foresight", "plain", "free")
 """foresight: a tagged block before every action; plain: none; free: a block in free words."""
@@ -94,6 +94,26 @@ class TextFormat:
     def encode_observation(self, tokenizer: Any, text: str) -> tuple[int, ...]:
         """Ids of a wrapped observation."""
         return encode(tokenizer, self.wrap_observation(text))
+
+    def reply_at(self, tokenizer: Any, ids: Sequence[int]) -> tuple[int, int]:
+        """`[begin, end)` of the tokens of a wrapped observation that are of its text.
+
+        A token that holds wrapping and text belongs to what its first character that is not white
+        space belongs to.
+        """
+        if not ids:
+            return (0, 0)
+        wrapped = decode(tokenizer, ids)
+        begin, end = wrapped.index(">") + 1, wrapped.rindex("</")
+        begin += len(wrapped[begin:end]) - len(wrapped[begin:end].lstrip())
+        inside = CharSpan(span=Span.OBSERVATION, start=begin, end=end)
+        spans = token_spans(tokenizer, ids, wrapped, [inside])
+        places = [
+            n
+            for n, (span, token) in enumerate(zip(spans, ids, strict=True))
+            if span is Span.OBSERVATION and decode(tokenizer, (token,)).strip()
+        ]
+        return (places[0], places[-1] + 1) if places else (0, 0)
 
     def void_observation(self) -> str:
         """The reply to a turn without an action. Word-level worlds have no words for more."""

@@ -35,7 +35,9 @@ def corpus(context: Context, items: Sequence[Labelled], policy: Policy) -> list[
             )
         ]
     options = FreeOptions(
-        kind=section.corpus, block_share=section.block_share, lambda_obs=section.lambda_obs
+        kind=section.corpus,
+        block_share=section.block_share,
+        observations=section.lambda_obs > 0,
     )
     rng = random.Random(f"midtrain/{context.config.seed}")
     sequences: list[Written | None] = []
@@ -55,7 +57,7 @@ def run(context: Context, items: Sequence[Labelled], policy: Policy) -> Policy:
     """
     sequences = [written.sequence for written in corpus(context, items, policy)]
     section = context.config.midtrain
-    data = Corpus(sequences=sequences, epochs=section.epochs)
+    data = Corpus(sequences=sequences, epochs=section.epochs, lambda_obs=section.lambda_obs)
     held_out = _held_out(context, items, policy)
     before = block_losses(policy, held_out)
     policy = train_supervised(context, "midtrain", policy, data, section)

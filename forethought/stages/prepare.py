@@ -86,7 +86,7 @@ def read_prepared(context: Context) -> list[Labelled]:
 def _branches(
     context: Context, trajectories: Sequence[Trajectory], policy: Policy
 ) -> dict[int, list[Branch]]:
-    """Executed alternatives at a share of the turns, half of the states first turns."""
+    """Executed alternatives at `prepare.branch_states` turns, drawn evenly from all calls."""
     section = context.config.prepare
     places = _branch_places(trajectories, section.branch_states, context.config.seed)
     student = make_student(context, policy)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from forethought.algos.observations import with_observations
 from forethought.errors import InputError
 from forethought.hindsight.corpus import CorpusBuilder
 from forethought.progress import progress, say
@@ -90,6 +91,7 @@ class Corpus:
     epochs: float = 1.0  # passes, may be fractional
     shuffle: bool = True  # permute each pass; off keeps a curriculum in its order
     brier: float = 0.0  # weight of the exact Brier score at the Brier slots
+    lambda_obs: float = 0.0  # weight of cross-entropy on observations
 
 
 def train_supervised(
@@ -133,7 +135,10 @@ def train_supervised(
     with progress(f"{context.eval_name(stage)}: training", len(batches), done) as bar:
         for number in range(done, len(batches)):
             batch = [sequences[index] for index in batches[number]]
-            stats = trainer.step(batch, denominators=_denominators(batch), step_index=number)
+            batch, over = with_observations(batch, corpus.lambda_obs)
+            slots = sum(len(sequence.brier) for sequence in batch)
+            denominators = Denominators(ce=over, brier=float(max(slots, 1)))
+            stats = trainer.step(batch, denominators=denominators, step_index=number)
             log.append(number + 1, **stats)
             bar.advance(note=f"loss {stats['ce_loss']:.3f}")
             last = number + 1 == len(batches)
@@ -163,16 +168,10 @@ def _trainer_config(section: SupervisedConfig, total_steps: int) -> TrainerConfi
     )
 
 
-def _denominators(batch: Sequence[TrainingSequence]) -> Denominators:
-    slots = sum(len(sequence.brier) for sequence in batch)
-    return Denominators(
-        ce=sum(sum(sequence.ce_weight) for sequence in batch), brier=float(max(slots, 1))
-    )
-
-
 def _data_hash(sequences: Sequence[TrainingSequence]) -> str:
     digest = hashlib.sha256()
     for sequence in sequences:
         digest.update(repr((sequence.ids, sequence.ce_weight)).encode())
-        digest.update(repr(sequence.brier).encode() if sequence.brier else b"")
+        for further in (sequence.obs_weight, sequence.brier):
+            digest.update(repr(further).encode() if further else b"")
     return digest.hexdigest()

@@ -21,6 +21,7 @@ from forethought.algos.losses import (
     exact_brier,
     token_logprobs,
 )
+from forethought.algos.observations import with_observations
 from forethought.types import BrierSlot, Span, TurnCredit
 
 CREDIT = TurnCredit(plan=1.0, confidence=2.0, act=3.0, analysis=4.0)
@@ -70,9 +71,9 @@ def test_a_turn_behind_one_that_is_not_kept_whole_begins_a_document_with_its_own
     kept = [replace(turn, kept_ids=None) for turn in source.turns]
     told = reinforced(rollout(kept), [CREDIT] * 3, ReinforceConfig())
     assert in_order(sequence, source) == told
-    watched = supervised(source, SupervisedRule(observation_weight=0.5))
+    watched = supervised(source, SupervisedRule(observations=True))
     assert watched.ids == sequence.ids
-    assert sum(watched.ce_weight) == 7 + 3 * 2 * 0.5
+    assert (sum(watched.ce_weight), sum(watched.obs_weight)) == (7, 3 * 2)
 
 
 @given(turns=st.lists(st.text("ikactxo", min_size=1, max_size=9), min_size=1, max_size=4))
@@ -155,14 +156,16 @@ def test_words_that_choose_a_way_have_weights_of_their_own_inside_the_roadmap_al
         (SupervisedRule(skip=(Span.OTHER,)), "111111000 10100"),
         (SupervisedRule(unlabelled_turns=(0,)), "111001100 11100"),
         (SupervisedRule(unlabelled_turns=(0,), level_ids=(14,)), "111101100 11100"),
-        (SupervisedRule(observation_weight=1.0), "111111111 11111"),
-        (SupervisedRule(observation_weight=1.0, turns=(1,)), "000000000 11111"),
+        (SupervisedRule(observations=True), "111111122 11122"),
+        (SupervisedRule(observations=True, turns=(1,)), "000000000 11122"),
     ],
 )
 def test_a_supervised_rule_says_which_tokens_train(rule, expected):
     source = rollout([sampled_turn("ikaccto", 10), sampled_turn("tox", 30)])
-    weights = supervised(source, rule).ce_weight
-    assert "".join(str(int(w)) for w in weights) == "000" + expected.replace(" ", "")
+    sequence = supervised(source, rule)
+    replies = sequence.obs_weight or (0.0,) * len(sequence.ids)
+    kinds = [int(w + 2 * o) for w, o in zip(sequence.ce_weight, replies, strict=True)]
+    assert "".join(map(str, kinds)) == "000" + expected.replace(" ", "")
 
 
 def test_the_first_token_of_a_sequence_has_no_weight():
@@ -209,7 +212,8 @@ def losses_of(model, sequences):
 def test_one_row_and_a_row_a_turn_give_the_same_loss_and_gradient(kind):
     source = rollout([sampled_turn("ikactx", 10), sampled_turn("ikcx", 20), sampled_turn("tx", 30)])
     if kind == "supervised":
-        whole = supervised(source, SupervisedRule(observation_weight=0.5))
+        both = supervised(source, SupervisedRule(observations=True))
+        ((whole,), _) = with_observations([both], 0.5)
     else:
         credits = [CREDIT, TurnCredit(plan=-1.0, confidence=0.5, act=-2.0, analysis=0.3), CREDIT]
         config = ReinforceConfig(outcome=1.0, level_ids=(13, 22))

@@ -168,6 +168,21 @@ def test_paper_normalises_calibration_plus_grounding_over_the_block():
     assert column(rows, "confidence") == column(rows, "plan") == column(rows, "analysis")
 
 
+def test_each_part_of_the_papers_block_reward_is_weighed_by_itself():
+    group = [
+        episode([turn(q=0.9, keywords=("moss", "lamp"), observation="moss here")], 1.0),
+        episode([turn(q=0.6, keywords=("moss",), observation="nothing")], 0.0),
+        episode([turn(q=0.2, observation="nothing")], 0.0),
+    ]
+    calibrated, grounded = [0.99, -0.36, -0.04], [0.5, 0.0, 0.0]
+    for calib, ground in ((1.0, 0.0), (0.0, 1.0), (0.5, 2.0)):
+        rewards = [calib * c + ground * g for c, g in zip(calibrated, grounded, strict=True)]
+        rows = credit(group, profile="paper", r_calib=calib, r_ground=ground)
+        assert column(rows, "plan") == pytest.approx(group_zscore(rewards))
+    rows = credit(group, profile="paper", r_calib=0.0, r_ground=0.0)
+    assert column(rows, "plan") == [0.0, 0.0, 0.0]
+
+
 def test_paper_adds_omega_times_the_zscored_estimate_to_actions():
     group = [episode([turn(q=q)], r) for q, r in ((0.9, 1.0), (0.1, 0.0), (None, 0.0))]
     rows = credit(group, profile="paper", omega=0.5)
