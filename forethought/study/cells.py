@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from forethought.errors import GuardRail
@@ -18,6 +18,9 @@ from forethought.stages.evaluate import evaluate_stage
 from forethought.study.nodes import Nodes, trained
 from forethought.study.plan import Cell, Plan
 from forethought.types import JsonRow
+
+POLL_S = 0.5
+"""Seconds between two looks at the running processes."""
 
 
 def cell_folder(out: Path, cell: Cell) -> Path:
@@ -75,39 +78,52 @@ def command_of(file: Path, cell: Cell, out: Path, stages: Path) -> list[str]:
 
 
 def run_cells(plan: Plan, file: Path, out: Path, stages: Path, jobs: int) -> None:
-    """Runs the cells that are not done, `jobs` processes at a time, one of each seed first.
+    """Runs the cells that are not done, `jobs` processes at a time.
+
+    A process begins with the first cell that has no stage to wait for: none that a running cell has
+    still to train. So it never holds a place in which another could work.
 
     Raises:
-        GuardRail: a process failed; the others of its wave are waited for.
+        GuardRail: a process failed; those that run are waited for.
     """
-    left = [cell for cell in plan.cells if not is_done(out, cell)]
+    queue = [cell for cell in plan.cells if not is_done(out, cell)]
     if jobs == 1:
-        for cell in left:
-            run_cell(cell, out, stages)
+        for each in queue:
+            run_cell(each, out, stages)
         return
-    by_seed = [[cell for cell in left if cell.seed == seed] for seed in plan.seeds]
-    waves = itertools.zip_longest(*by_seed)  # different seeds share no stage to wait for
-    queue = [cell for wave in waves for cell in wave if cell is not None]
+    needs = {cell.id: Nodes(stages).results(cell.config) for cell in queue}
     running: dict[subprocess.Popen[bytes], Cell] = {}
     failed: list[str] = []
-    while queue or running:
-        while queue and len(running) < jobs and not failed:
-            cell = queue.pop(0)
+    while running or (queue and not failed):
+        while len(running) < jobs and not failed:
+            cell = ready(queue, list(running.values()), needs)
+            if cell is None:
+                break
+            queue.remove(cell)
             words = [sys.executable, "-m", *command_of(file, cell, out, stages)]
             running[subprocess.Popen(words)] = cell
-        done = _first_done(list(running))
-        cell = running.pop(done)
-        if done.returncode:
-            failed.append(f"{cell.id} (exit {done.returncode})")
-        if failed and not running:
-            raise GuardRail(f"cells failed: {', '.join(failed)}; those that are done are kept")
+        time.sleep(POLL_S)
+        for process in [process for process in running if process.poll() is not None]:
+            ended = running.pop(process)
+            if process.returncode:
+                failed.append(f"{ended.id} (exit {process.returncode})")
+    if failed:
+        raise GuardRail(f"cells failed: {', '.join(failed)}; those that are done are kept")
 
 
-def _first_done(running: Sequence[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
-    while True:
-        for process in running:
-            try:
-                process.wait(timeout=0.5)
-            except subprocess.TimeoutExpired:
-                continue
-            return process
+def ready(
+    queue: Sequence[Cell], running: Sequence[Cell], needs: Mapping[str, Sequence[Path]]
+) -> Cell | None:
+    """The first cell that shares no unfinished stage with a running one.
+
+    Args:
+        queue: cells to choose from, in order.
+        running: cells at work.
+        needs: id of a cell -> what its stages leave when they are finished.
+    """
+
+    def missing(cell: Cell) -> set[Path]:
+        return {result for result in needs[cell.id] if not result.exists()}
+
+    taken = {result for cell in running for result in missing(cell)}
+    return next((cell for cell in queue if taken.isdisjoint(missing(cell))), None)

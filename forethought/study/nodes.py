@@ -105,6 +105,14 @@ class Nodes:
             _timed(folder, lambda: found.extend(prepare.run(context, policy)))
             return found
 
+    def results(self, config: RunConfig) -> list[Path]:
+        """What the stages of a configuration leave when they are finished."""
+        stages = trained(config)
+        found = [self.folder(config, stage) / stage / "model" for stage in stages]
+        if "midtrain" in stages or "sft" in stages:
+            found.append(self.folder(config, "prepare") / "prepare" / "report.json")
+        return found
+
     def cost(self, config: RunConfig) -> dict[str, float]:
         """CPU-seconds of each stage that a configuration stands on."""
         files = {stage: self.folder(config, stage) / "cost.json" for stage in STAGES}
