@@ -97,7 +97,7 @@ class RunPaths:
     @property
     def examples(self) -> Path:
         """Scripted episodes, to look at before a model has played."""
-        return self.root / "prepare" / "examples.jsonl"
+        return self.root / "examples.jsonl"
 
     def arms(self) -> list[tuple[str, Path]]:
         """Name and folder of each arm: `full`, then the controls."""

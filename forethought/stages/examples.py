@@ -20,7 +20,7 @@ NUM_EXAMPLES = 10
 
 
 def write_examples(context: Context) -> None:
-    """Writes RUN/prepare/examples.jsonl: ten scripted episodes as rows of episodes.jsonl.
+    """Writes RUN/examples.jsonl: ten scripted episodes as rows of episodes.jsonl.
 
     No continuation is run yet, so the numbers are outcomes drawn towards the share that won. A
     teacher is not asked; the rules write.

@@ -86,7 +86,6 @@ def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
 def test_scripted_episodes_leave_the_page_of_an_evaluated_run(run: Path) -> None:
     before = build_page(run).read_bytes()
     paths = RunPaths(run)
-    paths.examples.parent.mkdir()
     paths.examples.write_bytes((paths.eval_dir("sft") / "episodes.jsonl").read_bytes())
     assert build_page(run).read_bytes() == before
 
