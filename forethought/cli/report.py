@@ -58,9 +58,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _print(paths: Sequence[Path], *, pooled: bool) -> None:
     """The tables of each path, then those of all runs together where there are several."""
+    from forethought.report.estimates import print_estimates
     from forethought.report.page import build_page
     from forethought.report.tables import PRINTERS, print_run
-    from forethought.runfiles import read_any_summary
+    from forethought.runfiles import read_any_summary, read_estimates
 
     runs: list[Path] = []
     for path in paths:
@@ -72,6 +73,9 @@ def _print(paths: Sequence[Path], *, pooled: bool) -> None:
         else:
             summary = read_any_summary(path / "summary.json")
             PRINTERS[summary["schema"]](summary)
+            made = path / "estimates.json"
+            if summary["schema"] == "forethought.summary/1" and made.is_file():
+                print_estimates(read_estimates(made))
     if len(runs) > 1 and pooled:
         from forethought.report.pooled import pool
         from forethought.report.tables import print_pooled

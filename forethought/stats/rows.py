@@ -170,13 +170,18 @@ def _last_q(episode: Episode) -> float:
     return last.q_expected if last.q_expected is not None else q_of(last, "") or 0.0
 
 
+def vote_of(answer: str) -> str:
+    """What an answer votes for: case and blanks do not tell two answers apart."""
+    return " ".join(answer.lower().split())
+
+
 def _elected(members: Sequence[Episode], weigh: Callable[[Episode], float]) -> float:
     """1 if the answer with the largest sum of weights is right, else 0."""
     votes: dict[str, float] = {}
     right: dict[str, float] = {}
     for episode in members:
         if episode.answer is not None:
-            answer = " ".join(episode.answer.lower().split())
+            answer = vote_of(episode.answer)
             votes[answer] = votes.get(answer, 0.0) + weigh(episode)
             right.setdefault(answer, float(episode.success or 0))
     return right[max(votes, key=lambda answer: votes[answer])] if votes else 0.0
