@@ -19,6 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--record", metavar="DIR", help="write a record of the runs: what a figure rests on"
     )
     parser.add_argument(
+        "--budget",
+        metavar="SAMPLES",
+        help="an evaluation with several rollouts a task: each PATH beside the vote over as many "
+        "of them as its sampled tokens buy",
+    )
+    parser.add_argument(
         "--json",
         action="store_true",
         help="print the summary as JSON; of several paths, one list of them",
@@ -36,6 +42,15 @@ def run(args: argparse.Namespace) -> int:
             "report", got="no path", expected="a run or an evaluation", next_step="name a folder"
         )
     paths = [Path(text) for text in args.paths]
+    if args.budget is not None:
+        if args.record is not None or args.check is not None:
+            raise InputError(
+                "--budget",
+                got="--record or --check beside it",
+                expected="a table of its own",
+                next_step="call report once for each",
+            )
+        return _budget(Path(args.budget), paths, as_json=args.json)
     if args.record is not None:
         from forethought.report.record import write_record
 
@@ -54,6 +69,18 @@ def run(args: argparse.Namespace) -> int:
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0
+
+
+def _budget(samples: Path, paths: Sequence[Path], *, as_json: bool) -> int:
+    """Prints modes against self-consistency at equal cost."""
+    from forethought.report.budget import budget, print_budget
+
+    document = budget(samples, paths)
+    if as_json:
+        print(json.dumps(document))
+    else:
+        print_budget(document)
+    return 0
 
 
 def _print(paths: Sequence[Path], *, pooled: bool) -> None:

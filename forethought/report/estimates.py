@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from forethought.report.tables import cell_text, make_console, make_table
+from forethought.report.tables import cell_text, difference_text, make_console, make_table
 from forethought.types import JsonRow
 
 SHOWN = ("brier_skill", "auroc", "ece", "aurc")
@@ -39,6 +39,4 @@ def _cells(row: JsonRow) -> list[str]:
 def _difference(row: JsonRow, metric: str) -> str:
     """The expected q minus this estimate, with its interval."""
     cell = (row["q_minus"] or {}).get(metric)
-    if cell is None:
-        return "-"
-    return f"{cell['diff']:+.3f} [{cell['lo']:+.3f}, {cell['hi']:+.3f}]"
+    return "-" if cell is None else difference_text(cell)

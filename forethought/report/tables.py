@@ -66,8 +66,12 @@ def _figures(metrics: JsonRow) -> list[str]:
 
 def _difference(row: JsonRow) -> list[str]:
     """What is compared, and the difference with its interval."""
-    text = f"{row['diff']:+.3f} [{row['lo']:+.3f}, {row['hi']:+.3f}]"
-    return [row["a"], row["b"], row["metric"], text]
+    return [row["a"], row["b"], row["metric"], difference_text(row)]
+
+
+def difference_text(row: JsonRow) -> str:
+    """A difference with its interval, such as `+0.12 [+0.08, +0.16]`."""
+    return f"{row['diff']:+.3f} [{row['lo']:+.3f}, {row['hi']:+.3f}]"
 
 
 def make_console() -> Console:

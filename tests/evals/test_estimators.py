@@ -29,7 +29,7 @@ from forethought.evals.estimators import (  # noqa: E402
     stated,
     trivial,
 )
-from forethought.evals.ptrue import NO_WORDS, asking, p_true  # noqa: E402
+from forethought.evals.ptrue import NO_WORDS, QUESTIONS, asking, p_true  # noqa: E402
 from forethought.jsonl import write_json  # noqa: E402
 from forethought.rollout.render import TextFormat  # noqa: E402
 from forethought.runlog import RunPaths  # noqa: E402
@@ -203,33 +203,7 @@ def test_too_few_tasks_to_fit_on_are_refused() -> None:
         fit_tasks(load_config("demo/atlas-fast"), domain, [])
 
 
-WORDS = [
-    "a",
-    "b",
-    "c",
-    "d",
-    "Reply:",
-    "True",
-    "False",
-    "Will",
-    "this",
-    "attempt",
-    "end",
-    "with",
-    "the",
-    "right",
-    "answer?",
-    "Reply",
-    "one",
-    "word,",
-    "True",
-    "or",
-    "False.",
-    "Is",
-    "answer",
-    "of",
-    "right?",
-]
+WORDS = [*"abcd", *" ".join(QUESTIONS.values()).split(), "Reply:", "True", "False"]
 
 
 @pytest.fixture(scope="module")
