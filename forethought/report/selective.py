@@ -40,13 +40,19 @@ def policy_of(name: str, names: Mapping[str, object]) -> str:
 
 
 def _curve(episodes: Sequence[Episode]) -> Curve:
-    """By the expected q of the last turn; an abstained episode has no outcome."""
+    """By the expected q of the last turn, over the share of all episodes.
+
+    An abstained episode has no outcome: the curve of a mode that abstains ends where it does, on
+    the curve of the same policy without.
+    """
+    valid = valid_episodes(episodes)
     pairs = [
         (q, float(episode.success or 0))
-        for episode in answered(valid_episodes(episodes))
+        for episode in answered(valid)
         if episode.turns and (q := episode.turns[-1].q_expected) is not None
     ]
     if not pairs:
         return []
     stated, outcomes = zip(*pairs, strict=True)
-    return risk_curve(np.array(stated), np.array(outcomes))
+    share = len(pairs) / len(valid)
+    return [(share * c, risk) for c, risk in risk_curve(np.array(stated), np.array(outcomes))]

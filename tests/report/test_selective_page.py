@@ -79,17 +79,33 @@ def test_ways_of_one_policy_share_a_figure_and_many_are_cut() -> None:
     assert [figure.count("<polyline") for figure in selective_figures(known)] == [1, 1, 4, 3]
 
 
-def test_a_perfect_estimate_lies_on_the_floor_and_abstained_episodes_are_left_out() -> None:
-    held = [replace(e, stop_reason=StopReason.ABSTAIN, success=0) for e in episodes()[:8]]
-    plain = selective_figures({"a": episodes()[8:], "b": episodes()[8:]})
-    assert selective_figures({"a": [*held, *episodes()[8:]], "b": episodes()[8:]}) == plain
-    points = re.search(r'points="([^"]+)"', plain[0])
-    assert points is not None
-    heights = [float(pair.split(",")[1]) for pair in points[1].split()]
+def points_of(figure: str) -> list[tuple[float, float]]:
+    found = re.search(r'points="([^"]+)"', figure)
+    assert found is not None
+    x, y = zip(*(map(float, pair.split(",")) for pair in found[1].split()), strict=True)
+    return list(zip(x, y, strict=True))
+
+
+def test_a_perfect_estimate_lies_on_the_floor_until_only_losses_are_left() -> None:
+    heights = [y for _, y in points_of(selective_figures({"a": episodes(), "b": episodes()})[0])]
     half = len(heights) // 2
     # Down the page is towards 0: while only the sure ones are answered nothing is lost.
     assert len(set(heights[:half])) == 1 and heights[-1] < heights[half - 1] == max(heights)
     assert risk_coverage("t", [("a", [])]) == ""
+
+
+def test_the_line_of_a_mode_that_abstains_ends_on_that_of_the_policy_itself() -> None:
+    own = [replace(e, success=int(n % 3 > 0)) for n, e in enumerate(episodes(20))]
+    held = [
+        replace(e, stop_reason=StopReason.ABSTAIN, success=0)
+        if (e.turns[-1].q_expected or 0.0) < 0.5
+        else e
+        for e in own
+    ]
+    full, part = (points_of(figure) for figure in selective_figures({"a": own, "b": held}))
+    assert part[-1][0] == pytest.approx((full[0][0] + full[-1][0]) / 2, abs=4)
+    for x, y in part:
+        assert min(abs(x - a) + abs(y - b) for a, b in full) < 4
 
 
 def test_names_are_escaped() -> None:
