@@ -188,6 +188,32 @@ class _Example(_Shape):
     rollouts: list[_Shown] = Field(min_length=1)
 
 
+class _Estimated(_Shape):
+    estimate: str
+    cut: str
+    reason: str | None
+    n: Count
+    brier_skill: _Cell | None
+    auroc: _Cell | None
+    ece: _Cell | None
+    aurc: _Cell | None
+    q_minus: dict[str, dict[str, float] | None] | None
+
+
+class _FittedOn(_Shape):
+    num_tasks: Count
+    num_rollouts: Count
+
+
+class _Estimates(_Shape):
+    """estimates.json of an evaluation."""
+
+    schema_name: Literal["forethought.estimates/1"] = Field(alias="schema")
+    samples: Count
+    fitted_on: _FittedOn
+    rows: list[_Estimated]
+
+
 class _Logistic(_Shape):
     centre: list[float]
     scale: list[Annotated[float, Field(gt=0)]]
@@ -318,6 +344,15 @@ def read_example(file: Path) -> JsonRow:
         InputError: the file is absent or does not fit.
     """
     return _document(file, _Example, "rollouts of stage 3")
+
+
+def read_estimates(file: Path) -> JsonRow:
+    """Estimates of one set of episodes, side by side.
+
+    Raises:
+        InputError: the file is absent or does not fit.
+    """
+    return _document(file, _Estimates, "the estimates of an evaluation")
 
 
 def read_estimate(file: Path, features: Sequence[str]) -> JsonRow:

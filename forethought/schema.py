@@ -271,7 +271,7 @@ class ControlConfig(Section):
     """The arms beside the full pipeline."""
 
     arms: tuple[Literal["fe-sft-grpo", "plain-grpo", "prompted"], ...] = ("fe-sft-grpo",)
-    estimate_tasks: int = Field(500, ge=20)  # validation tasks that fit the q of plain-grpo
+    estimate_tasks: int = Field(500, ge=20)  # validation tasks that estimates are fitted on
 
 
 class RunConfig(Section):

@@ -26,6 +26,7 @@ class StopReason(StrEnum):
     DONE = "done"  # the world ended the episode (budget spent): a failure, trained and scored
     MAX_TURNS = "max_turns"  # the harness's bound on turns: a failure, trained and scored
     LENGTH = "length"  # the token bound of a turn or of the context: a failure by default
+    ABSTAIN = "abstain"  # a mode withheld it for a low estimate: not answered, no outcome for q
     ERROR = "error"  # the machine's fault: no success value, in no group, counted
 
 
@@ -151,6 +152,7 @@ class Rollout:
     stop_reason: StopReason
     error: RolloutError | None
     wall_s: float  # recorded only; nothing decides by it
+    extra_tokens: int = 0  # sampled for this attempt and thrown away, such as other candidates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +215,7 @@ class Episode:
     tokens_prompt: int = 0
     tokens_sampled: int = 0
     tokens_observation: int = 0
+    tokens_extra: int = 0  # sampled for the attempt and thrown away
     wall_s: float = 0.0
     choice: Choice | None = None
     group: str = ""  # kind of task, a breakdown of summaries; "" = there is one kind

@@ -19,7 +19,10 @@ def evenly(episodes: Sequence[Episode], num: int) -> Sequence[Episode]:
 
 def show(episode: Episode) -> None:
     """Prints one episode."""
+    from forethought.stats.rows import abstained  # brings numpy, which no help text needs
+
     verdict = {1: "won", 0: "lost", None: "no verdict"}[episode.success]
+    verdict = "held back" if abstained(episode) else verdict
     print(f"\n{episode.task_id}/{episode.rollout}  {verdict}  ({episode.stop_reason})")
     print(f"  {episode.question}")
     printer = TurnPrinter(sys.stdout)

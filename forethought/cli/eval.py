@@ -36,14 +36,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mode",
         default="",
-        help="faithful, plain or imagine-K (default: plain for a scripted policy and for "
-        "stages before sft, else faithful)",
+        help="one of `forethought list modes`, such as imagine-4 or abstain-40 (default: plain for "
+        "a scripted policy and for stages before sft, else faithful)",
     )
     parser.add_argument(
         "--temperature", type=not_negative, help="default: the config's; 0 = greedy"
     )
     parser.add_argument(
         "--seed", type=natural, help="seed of the sampling noise (default: the run's)"
+    )
+    parser.add_argument(
+        "--estimates",
+        action="store_true",
+        help="also score other estimates of the same episodes (`forethought list baselines`), "
+        "fitted on control.estimate_tasks validation tasks: estimates.json",
     )
     parser.add_argument("--out", required=True, help="folder for episodes.jsonl and summary.json")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
@@ -54,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
     from forethought.config import load_config
     from forethought.evals.command import EvalRequest, evaluate
     from forethought.files import make_folder
+    from forethought.report.estimates import print_estimates
     from forethought.report.tables import print_summary
+    from forethought.runfiles import read_estimates
 
     config = load_config(args.config, args.overrides)
     request = EvalRequest(
@@ -68,11 +76,15 @@ def run(args: argparse.Namespace) -> int:
         mode=args.mode,
         temperature=args.temperature,
         seed=args.seed,
+        estimates=args.estimates,
         out=make_folder(args.out, "--out"),
     )
     summary = evaluate(config, request)
+    made = read_estimates(request.out / "estimates.json") if args.estimates else None
     if args.json:
-        print(json.dumps(summary))
-    else:
-        print_summary(summary)
+        print(json.dumps(summary if made is None else {**summary, "estimates": made}))
+        return 0
+    print_summary(summary)
+    if made is not None:
+        print_estimates(made)
     return 0

@@ -13,13 +13,17 @@ from forethought.config import config_names
 from forethought.errors import MissingError
 
 HELP = "List the names that other commands and configurations accept."
-REGISTRIES: dict[str, tuple[str, str]] = {
-    "envs": ("forethought.envs", "ENVS"),
-    "terms": ("forethought.rewards.terms", "TERMS"),
-    "baselines": ("forethought.evals.baselines", "BASELINES"),
-    "modes": ("forethought.rollout.modes", "MODES"),
-    "templates": ("forethought.foresight.templates", "FREE_TEMPLATES"),
+REGISTRIES: dict[str, tuple[tuple[str, str], ...]] = {
+    "envs": (("forethought.envs", "ENVS"),),
+    "terms": (("forethought.rewards.terms", "TERMS"),),
+    "baselines": (
+        ("forethought.evals.baselines", "BASELINES"),
+        ("forethought.stats.estimates", "ESTIMATES"),
+    ),
+    "modes": (("forethought.rollout.modes", "MODES"),),
+    "templates": (("forethought.foresight.templates", "FREE_TEMPLATES"),),
 }
+"""Noun -> where its names are kept: a mapping, or names alone."""
 NOUNS = ("envs", "configs", "terms", "baselines", "modes", "templates")
 
 
@@ -49,7 +53,13 @@ def names(noun: str) -> dict[str, str]:
     """
     if noun == "configs":
         return {name: config_line(name) for name in config_names()}
-    module, attribute = REGISTRIES[noun]
+    found: dict[str, str] = {}
+    for module, attribute in REGISTRIES[noun]:
+        found |= _names_in(module, attribute)
+    return found
+
+
+def _names_in(module: str, attribute: str) -> dict[str, str]:
     try:
         registry: Any = getattr(import_module(module), attribute)
     except (ModuleNotFoundError, AttributeError) as error:

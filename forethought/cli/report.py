@@ -19,6 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--record", metavar="DIR", help="write a record of the runs: what a figure rests on"
     )
     parser.add_argument(
+        "--budget",
+        metavar="SAMPLES",
+        help="an evaluation with several rollouts a task: each PATH beside the vote over as many "
+        "of them as its sampled tokens buy",
+    )
+    parser.add_argument(
         "--json",
         action="store_true",
         help="print the summary as JSON; of several paths, one list of them",
@@ -36,6 +42,15 @@ def run(args: argparse.Namespace) -> int:
             "report", got="no path", expected="a run or an evaluation", next_step="name a folder"
         )
     paths = [Path(text) for text in args.paths]
+    if args.budget is not None:
+        if args.record is not None or args.check is not None:
+            raise InputError(
+                "--budget",
+                got="--record or --check beside it",
+                expected="a table of its own",
+                next_step="call report once for each",
+            )
+        return _budget(Path(args.budget), paths, as_json=args.json)
     if args.record is not None:
         from forethought.report.record import write_record
 
@@ -56,11 +71,24 @@ def run(args: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
+def _budget(samples: Path, paths: Sequence[Path], *, as_json: bool) -> int:
+    """Prints modes against self-consistency at equal cost."""
+    from forethought.report.budget import budget, print_budget
+
+    document = budget(samples, paths)
+    if as_json:
+        print(json.dumps(document))
+    else:
+        print_budget(document)
+    return 0
+
+
 def _print(paths: Sequence[Path], *, pooled: bool) -> None:
     """The tables of each path, then those of all runs together where there are several."""
+    from forethought.report.estimates import print_estimates
     from forethought.report.page import build_page
     from forethought.report.tables import PRINTERS, print_run
-    from forethought.runfiles import read_any_summary
+    from forethought.runfiles import read_any_summary, read_estimates
 
     runs: list[Path] = []
     for path in paths:
@@ -72,6 +100,9 @@ def _print(paths: Sequence[Path], *, pooled: bool) -> None:
         else:
             summary = read_any_summary(path / "summary.json")
             PRINTERS[summary["schema"]](summary)
+            made = path / "estimates.json"
+            if summary["schema"] == "forethought.summary/1" and made.is_file():
+                print_estimates(read_estimates(made))
     if len(runs) > 1 and pooled:
         from forethought.report.pooled import pool
         from forethought.report.tables import print_pooled

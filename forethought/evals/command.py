@@ -14,6 +14,8 @@ from forethought.domains import Domain, make_domain
 from forethought.errors import InputError, MissingError
 from forethought.evals.baselines import BASELINES, scripted_backend, workbook_backend
 from forethought.evals.estimate import estimate_of
+from forethought.evals.estimates import Estimating, fit_tasks
+from forethought.evals.estimators import Played
 from forethought.evals.run import (
     EvalSetting,
     Evaluated,
@@ -24,6 +26,7 @@ from forethought.evals.run import (
     write_evaluation,
 )
 from forethought.evals.ways import play
+from forethought.jsonl import write_json
 from forethought.progress import say
 from forethought.rewards.terms import RewardConfig
 from forethought.rollout.backend import Sampling
@@ -34,6 +37,8 @@ from forethought.schema import RunConfig
 from forethought.types import Task
 from forethought.worlds.atlas.law import Law
 from forethought.worlds.atlas.text import read_question
+
+ESTIMATES_FILE = "estimates.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,7 @@ class EvalRequest:
     mode: str = ""
     temperature: float | None = None
     seed: int | None = None
+    estimates: bool = False  # whether other estimates of the same episodes are made, too
 
 
 def evaluate(config: RunConfig, request: EvalRequest) -> dict[str, Any]:
@@ -67,11 +73,16 @@ def evaluate(config: RunConfig, request: EvalRequest) -> dict[str, Any]:
     if request.num is not None and len(tasks) < request.num:
         say(f"--num {request.num}: there are only {len(tasks)} tasks, so these are evaluated")
     setting = setting_of(config, domain, request, mode, split)
-    result = (
-        _scripted(config, setting, tasks, request.model)
-        if request.model in BASELINES
-        else _modelled(config, setting, tasks, request.model, mode)
-    )
+    if request.model not in BASELINES:
+        return _modelled(config, setting, tasks, request, mode)
+    if request.estimates:
+        raise InputError(
+            "--estimates",
+            got=f"a scripted policy ({request.model})",
+            expected="a model: a script has no probabilities",
+            next_step="drop --estimates, or name a model",
+        )
+    result = _scripted(config, setting, tasks, request.model)
     return write_evaluation(setting, result, request.out)
 
 
@@ -294,8 +305,14 @@ def _law_for(config: RunConfig, domain: Domain, tasks: Sequence[Task], name: str
 
 
 def _modelled(
-    config: RunConfig, setting: EvalSetting, tasks: Sequence[Task], name: str, mode: Mode
-) -> Evaluated:
+    config: RunConfig,
+    setting: EvalSetting,
+    tasks: Sequence[Task],
+    request: EvalRequest,
+    mode: Mode,
+) -> dict[str, Any]:
+    """Plays and writes the evaluation of a model, then its estimates; returns the summary."""
+    name = request.model
     if name.startswith("openai:"):
         raise MissingError(
             "models behind a server (openai:NAME)",
@@ -307,12 +324,19 @@ def _modelled(
 
     if setting.mode == "plain":
         setting = replace(setting, estimate=estimate_of(name))
+    behind = fit_tasks(config, setting.domain, tasks) if request.estimates else []
     policy = Policy.load(resolve_model(name), dtype=config.model.dtype)
     backend = backend_for(policy, config.rollout)
     rollouts = play(setting, tasks, policy, backend, mode)
-    return Evaluated(
+    result = Evaluated(
         rollouts=rollouts,
         episodes=judge_all(setting, rollouts, policy),
         model_sha256=policy.sha256(),
         data_sha256=tasks_hash(tasks),
     )
+    summary = write_evaluation(setting, result, request.out)
+    if request.estimates:
+        made = Estimating(config=config, setting=setting, policy=policy, backend=backend, mode=mode)
+        played = Played.of(rollouts, result.episodes)
+        write_json(request.out / ESTIMATES_FILE, made.document(tasks, played, behind))
+    return summary

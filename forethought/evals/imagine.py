@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from forethought.evals.run import EvalSetting, noise_key, roll_out
@@ -21,14 +21,6 @@ from forethought.training.policy import Policy
 from forethought.types import Rollout, Span, Task, Turn
 
 _BLOCK = (Span.IMAGINARY, Span.KEYWORD, Span.ANALYSIS, Span.CONFIDENCE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Imagined:
-    """Episodes that began with the best of K blocks."""
-
-    rollouts: list[Rollout]
-    extra_tokens: int  # sampled for the blocks that were not chosen
 
 
 def block_ids(turn: Turn) -> tuple[int, ...]:
@@ -45,8 +37,10 @@ def imagine_first(
     k: int,
     *,
     pick: Literal["q", "random", "short"] = "q",
-) -> Imagined:
+) -> list[Rollout]:
     """Rollouts of every task whose first block is the best of `k` by expected q.
+
+    The tokens of the blocks that were not chosen are the `extra_tokens` of each.
 
     What the choice is worth shows beside candidates that are drawn, or chosen for being short.
 
@@ -76,7 +70,7 @@ def imagine_first(
         policy, candidates, temperature=setting.engine.sampling.temperature or 1.0
     )
     chosen: list[Start] = []
-    extra = 0
+    extra: list[int] = []
     for number, (task, sample) in enumerate(attempts):
         mine = range(number * k, (number + 1) * k)
         blocks = {i: block_ids(candidates[i].turns[0]) if candidates[i].turns else () for i in mine}
@@ -86,7 +80,7 @@ def imagine_first(
             best = min(mine, key=lambda i: (len(blocks[i]), i))
         else:
             best = random.Random(str(noise_key(setting, task, sample))).choice(mine)
-        extra += sum(len(ids) for i, ids in blocks.items() if i != best)
+        extra.append(sum(len(ids) for i, ids in blocks.items() if i != best))
         chosen.append(
             Start(
                 task=task,
@@ -98,7 +92,9 @@ def imagine_first(
             )
         )
     rollouts = roll_out(setting, chosen, backend, policy.tokenizer)
-    return Imagined(rollouts=rollouts, extra_tokens=extra)
+    return [
+        replace(rollout, extra_tokens=more) for rollout, more in zip(rollouts, extra, strict=True)
+    ]
 
 
 def _expected(levels: Sequence[tuple[float, ...] | None]) -> float:

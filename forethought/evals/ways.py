@@ -1,10 +1,14 @@
-"""Playing tasks in a mode: a block a turn, none, the best of several, filler, or one when due."""
+"""Playing tasks in a mode: a block a turn, none, the best of several, filler, or one when due.
+
+Modes that hold an unsure episode back are in `forethought.evals.holding`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from forethought.errors import InputError
+from forethought.evals.holding import Holding
 from forethought.evals.imagine import imagine_first
 from forethought.evals.probe import ProbeSetting, filler, rewritten_rollouts, turn_by_turn
 from forethought.evals.run import EvalSetting, make_starts, roll_out
@@ -29,11 +33,15 @@ def play(
     Raises:
         InputError: several samples in a mode that has one, or a mode that the style cannot play.
     """
-    if mode.imagine:
-        found = imagine_first(setting, tasks, policy, backend, mode.imagine, pick=mode.pick)
-        return found.rollouts
     if not mode.way:
+        if mode.imagine:
+            return imagine_first(setting, tasks, policy, backend, mode.imagine, pick=mode.pick)
         return roll_out(setting, make_starts(setting, tasks), backend, policy.tokenizer)
+    holding = Holding(setting=setting, policy=policy, backend=backend, threshold=mode.threshold)
+    if mode.way == "abstain":
+        return holding.abstain(tasks)
+    if mode.way == "abstain-first":
+        return holding.abstain_first(tasks)
     if setting.samples > 1:
         raise InputError(
             "--samples",
@@ -41,6 +49,8 @@ def play(
             expected="1",
             next_step="drop --samples, or choose another mode",
         )
+    if mode.way == "escalate":
+        return holding.escalate(tasks, mode.imagine)
     probe = ProbeSetting(evaluation=setting, policy=policy, backend=backend)
     if mode.way == "filler":
         word = FILLER[setting.domain.text_format.style]

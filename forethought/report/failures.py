@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from forethought.stats.rows import abstained
 from forethought.types import Episode, JsonRow, StopReason
 
 CAUSES: dict[str, str] = {
@@ -56,9 +57,14 @@ def _invented(episode: Episode) -> bool:
     return episode.answer not in seen
 
 
+def _lost(episode: Episode) -> bool:
+    """Tried and failed: an abstained episode was not lost."""
+    return episode.success == 0 and not abstained(episode)
+
+
 def failures(episodes: Sequence[Episode]) -> JsonRow:
     """Counts of causes among the lost episodes, and how many of those were over-confident."""
-    lost = [episode for episode in episodes if episode.success == 0]
+    lost = [episode for episode in episodes if _lost(episode)]
     counts = Counter(cause(episode) for episode in lost)
     return {
         "lost": len(lost),
@@ -69,7 +75,7 @@ def failures(episodes: Sequence[Episode]) -> JsonRow:
 
 def surprises(episodes: Sequence[Episode]) -> tuple[list[Episode], list[Episode]]:
     """Episodes lost behind a last estimate of at least .8, and won behind a first of at most .2."""
-    sure = [e for e in episodes if e.success == 0 and (q := _last(e)) is not None and q >= SURE]
+    sure = [e for e in episodes if _lost(e) and (q := _last(e)) is not None and q >= SURE]
     unsure = [
         e for e in episodes if e.success == 1 and (q := _first(e)) is not None and q <= UNSURE
     ]

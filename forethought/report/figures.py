@@ -8,6 +8,7 @@ from html import escape
 from forethought.stats.metrics import NUM_BINS, bin_index
 
 WIDTH, HEIGHT, MARGIN = 320, 200, 34
+WAYS = 4  # styles of lines that the style sheet tells apart
 
 
 def _frame(title: str, x_label: str, y_label: str, body: str) -> str:
@@ -48,6 +49,41 @@ def curve(title: str, values: Sequence[float | None], y_label: str) -> str:
     return _frame(title, "step", y_label, f'{ticks}{end}<polyline class="line" points="{path}"/>')
 
 
+def risk_coverage(title: str, curves: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> str:
+    """Share lost among the episodes answered, over the share answered; a line a way to act.
+
+    Args:
+        title: above the figure.
+        curves: name and (coverage, risk) points, both in [0, 1]; those without points are left out.
+    """
+    body = ""
+    drawn = [(name, points) for name, points in curves if points]
+    risks = [risk for _, points in drawn for _, risk in points]
+    # The names stand in the half that the lines leave free.
+    top = 30 if sum(risks) < 0.5 * len(risks) else HEIGHT - MARGIN - 11 * len(drawn)
+    for number, (name, points) in enumerate(drawn):
+        path = " ".join(f"{_x(c):.1f},{_y(risk):.1f}" for c, risk in points)
+        style = f'class="line way{number % WAYS}"'
+        at = top + 11 * number
+        body += (
+            f'<polyline {style} points="{path}"><title>{escape(name)}</title></polyline>'
+            f'<path {style} d="M{MARGIN + 6} {at}h22"/>'
+            f'<text x="{MARGIN + 32}" y="{at + 3}">{escape(name)}</text>'
+        )
+    if not drawn:
+        return ""
+    return _frame(title, "share answered, surest first", "share lost of these", _ticks() + body)
+
+
+def _ticks() -> str:
+    """0, one half and 1 on both axes."""
+    return "".join(
+        f'<text class="tick" x="{MARGIN - 3}" y="{_y(s) + 3:.1f}">{s:.1f}</text>'
+        f'<text class="tick" x="{_x(s) + 6:.1f}" y="{HEIGHT - MARGIN + 12}">{s:.1f}</text>'
+        for s in (0.0, 0.5, 1.0)
+    )
+
+
 def reliability(title: str, pairs: Sequence[tuple[float, float]]) -> str:
     """Mean outcome against mean q in ten bins; the area of a dot is its share of the rows."""
     if not pairs:
@@ -67,9 +103,5 @@ def reliability(title: str, pairs: Sequence[tuple[float, float]]) -> str:
                 f"<title>q {q:.2f}, succeeded {y:.2f}, n {len(there)}</title></circle>"
             )
     line = f'<path class="ideal" d="M{_x(0)} {_y(0)}L{_x(1)} {_y(1)}"/>'
-    ticks = "".join(
-        f'<text class="tick" x="{MARGIN - 3}" y="{_y(s) + 3:.1f}">{s:.1f}</text>'
-        f'<text class="tick" x="{_x(s) + 6:.1f}" y="{HEIGHT - MARGIN + 12}">{s:.1f}</text>'
-        for s in (0.0, 0.5, 1.0)
-    )
-    return _frame(title, "stated q (expected level)", "share that succeeded", line + ticks + dots)
+    body = line + _ticks() + dots
+    return _frame(title, "stated q (expected level)", "share that succeeded", body)

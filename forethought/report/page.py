@@ -17,6 +17,7 @@ from forethought.jsonl import write_text_atomic
 from forethought.report.failures import CAUSES, failures, surprises
 from forethought.report.figures import curve, reliability
 from forethought.report.findings import findings
+from forethought.report.selective import selective_figures
 from forethought.report.tables import HEADLINE, cell_text, evaluations
 from forethought.report.token_view import token_view
 from forethought.runfiles import read_env, read_head, read_metrics, read_run_summary, read_state
@@ -61,6 +62,7 @@ def build_page(run: str | Path) -> Path:
         cpu_total=sum(state["cpu_s"].values()) / 60,
         curves=_curves(paths.root),
         diagrams=[_diagram(name, found) for name, found in episodes.items() if "-" not in name],
+        selective=selective_figures(episodes),
         causes=CAUSES,
         failures=[
             (name, failures(found))

@@ -51,7 +51,8 @@ def evaluations(run: Path) -> list[tuple[str, JsonRow]]:
     return [(file.parent.name, read_summary(file)) for file in ordered]
 
 
-def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+def make_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Rows under a title."""
     table = Table(*columns, title=title)
     for row in rows:
         table.add_row(*row)
@@ -65,11 +66,15 @@ def _figures(metrics: JsonRow) -> list[str]:
 
 def _difference(row: JsonRow) -> list[str]:
     """What is compared, and the difference with its interval."""
-    text = f"{row['diff']:+.3f} [{row['lo']:+.3f}, {row['hi']:+.3f}]"
-    return [row["a"], row["b"], row["metric"], text]
+    return [row["a"], row["b"], row["metric"], difference_text(row)]
 
 
-def _console() -> Console:
+def difference_text(row: JsonRow) -> str:
+    """A difference with its interval, such as `+0.12 [+0.08, +0.16]`."""
+    return f"{row['diff']:+.3f} [{row['lo']:+.3f}, {row['hi']:+.3f}]"
+
+
+def make_console() -> Console:
     """Wide enough for one line a row where the output is no terminal."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=180)
@@ -77,7 +82,7 @@ def _console() -> Console:
 
 def print_summary(summary: JsonRow) -> None:
     """One summary on standard output, a metric a line."""
-    console = _console()
+    console = make_console()
     console.print(
         f"{summary['num_rollouts']} rollouts of {summary['num_tasks']} tasks, "
         f"{summary['num_failed']} lost, split {summary['split']}, seed {summary['seed']}"
@@ -91,12 +96,12 @@ def print_summary(summary: JsonRow) -> None:
 def print_run(run: str | Path) -> None:
     """The evaluations and comparisons of a run on standard output."""
     root = Path(run)
-    console = _console()
+    console = make_console()
     rows = [
         [name, str(found["num_rollouts"] - found["num_failed"]), *_figures(found["metrics"])]
         for name, found in evaluations(root)
     ]
-    console.print(_table(str(root), ("evaluation", "n", *HEADLINE), rows))
+    console.print(make_table(str(root), ("evaluation", "n", *HEADLINE), rows))
     file = RunPaths(root).summary
     if not file.is_file():
         return
@@ -106,10 +111,10 @@ def print_run(run: str | Path) -> None:
 
 def print_run_summary(summary: JsonRow) -> None:
     """What a finished run compared and cost, on standard output."""
-    console = _console()
+    console = make_console()
     rows = [[*_difference(row), f"{row['p']:.3f}"] for row in summary["comparisons"]]
     title = "paired differences (a - b, same tasks, same noise)"
-    console.print(_table(title, (*COMPARED, "p"), rows))
+    console.print(make_table(title, (*COMPARED, "p"), rows))
     if summary.get("dose"):
         console.print(f"block tokens trained (dose): {json.dumps(summary['dose'])}")
     total = sum(summary["cpu_s"].values())
@@ -118,17 +123,17 @@ def print_run_summary(summary: JsonRow) -> None:
 
 def print_pooled(summary: JsonRow) -> None:
     """Figures of several seeds together on standard output."""
-    console = _console()
+    console = make_console()
     seeds = ", ".join(map(str, summary["seeds"]))
     rows = [[name, *_figures(metrics)] for name, metrics in summary["evaluations"].items()]
     title = f"seeds {seeds}: means, tasks resampled inside seeds"
-    console.print(_table(title, ("evaluation", *HEADLINE), rows))
+    console.print(make_table(title, ("evaluation", *HEADLINE), rows))
     rows = [
         [*_difference(row), f"[{row['lo_seeds']:+.3f}, {row['hi_seeds']:+.3f}]"]
         for row in summary["comparisons"]
     ]
     title = "paired differences (a - b); second interval: seeds resampled too"
-    console.print(_table(title, (*COMPARED, "over seeds"), rows))
+    console.print(make_table(title, (*COMPARED, "over seeds"), rows))
 
 
 PRINTERS: dict[str, Callable[[JsonRow], None]] = {

@@ -25,6 +25,10 @@ from forethought.types import Rollout, RolloutError, Turn
 __all__ = ["EngineConfig", "Start", "run_rollouts", "run_rollouts_sync"]
 
 
+Gate = Callable[[Sequence[Rollout]], Sequence[bool]]
+"""Rollouts of one turn each -> whether each goes on; one that does not has abstained."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
     """Bounds of an episode and how turns are sampled.
@@ -38,6 +42,7 @@ class EngineConfig:
     stop_after_turns: int | None = None  # new turns to sample, then MAX_TURNS
     stop_after_string: str | None = None  # ends a turn, and the rollout with it (MAX_TURNS)
     void: Literal["continue", "stop"] = "continue"  # after a turn without an action
+    gate: Gate | None = None  # asked behind the first turn of each rollout, before its call
     tool_timeout_s: float | None = None  # wall-clock bound on one tool call
     env_name: str = ""  # `Rollout.env`; "" = the class name of the environment
 
@@ -118,6 +123,7 @@ async def run_rollouts(
             )
             for live, completion in zip(active, completions, strict=True):
                 runner.take(live, completion)
+            runner.ask(active)
             # Coroutines start in this order: plain tools run one by one, awaited ones overlap.
             await _all([runner.act(live) for live in active if live.call is not None])
             for live in active:
@@ -234,6 +240,16 @@ class _Runner:
             live.end_by_answer(action.text)
         else:
             live.call = action
+
+    def ask(self, lives: Sequence[Live]) -> None:
+        """Ends the rollouts that the gate holds back behind their first turn."""
+        gate, name = self._config.gate, self._config.env_name
+        first = [live for live in lives if len(live.turns) == 1 and live.error is None]
+        if gate is None or not first:
+            return
+        for live, goes_on in zip(first, gate([one.so_far(name) for one in first]), strict=True):
+            if not goes_on:
+                live.end_by_abstention()
 
     def _stopped_early(self, turn: Turn) -> bool:
         wanted = self._config.stop_after_string

@@ -56,6 +56,7 @@ def to_episode(
         tokens_prompt=len(rollout.prompt_ids),
         tokens_sampled=sum(len(turn.ids) for turn in rollout.turns),
         tokens_observation=sum(len(turn.observation_ids) for turn in rollout.turns),
+        tokens_extra=rollout.extra_tokens,
         wall_s=rollout.wall_s,
         choice=known.choice,
         group=_kind(rollout.task),

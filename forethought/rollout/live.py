@@ -91,6 +91,11 @@ class Live:
         """The environment said `done`."""
         self.stop = StopReason.DONE
 
+    def end_by_abstention(self) -> None:
+        """A mode withholds the answer: a call that waits is not carried out."""
+        self.answer, self.call = None, None
+        self.stop = StopReason.ABSTAIN
+
     def end_by_turns(self) -> None:
         """A bound of the harness on turns."""
         self.stop = StopReason.MAX_TURNS
@@ -102,6 +107,10 @@ class Live:
     def rollout(self, env_name: str) -> Rollout:
         """The finished rollout."""
         assert self.stop is not None
+        return self.so_far(env_name, self.stop)
+
+    def so_far(self, env_name: str, stop: StopReason = StopReason.MAX_TURNS) -> Rollout:
+        """What has been played, as if it ended here."""
         return Rollout(
             task=self.start.task,
             index=self.start.index,
@@ -109,7 +118,7 @@ class Live:
             prompt_ids=self.prompt,
             turns=tuple(self.turns),
             answer=self.answer,
-            stop_reason=self.stop,
+            stop_reason=stop,
             error=self.error,
             wall_s=self.wall_s,
         )

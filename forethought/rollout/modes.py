@@ -18,6 +18,9 @@ MODES = {
     "imagine-K-random": "K first blocks; one is drawn",
     "imagine-K-short": "K first blocks; the shortest is followed",
     "filler": "every block becomes one word, as often as the block had words",
+    "abstain-Q": "an episode whose last expected q is below Q % is not answered",
+    "abstain-Q-first": "one whose first expected q is below Q % ends behind its first turn",
+    "escalate-Q-K": "one whose first expected q is below Q % is begun anew as imagine-K",
     "adaptive": "no block on the turn behind two equal estimates, a new one otherwise",
 }
 
@@ -35,7 +38,8 @@ class Mode:
     prompt: str  # "foresight" | "plain"
     imagine: int = 0  # candidates of the first block; 0 = no choice
     pick: Literal["q", "random", "short"] = "q"  # how one of them is chosen
-    way: Literal["", "filler", "adaptive"] = ""
+    way: Literal["", "filler", "adaptive", "abstain", "abstain-first", "escalate"] = ""
+    threshold: float = 0.0  # of the expected q, below which a way holds an episode back
 
 
 def parse_mode(name: str) -> Mode:
@@ -50,18 +54,37 @@ def parse_mode(name: str) -> Mode:
         return Mode(prompt="foresight", way="filler")
     if name == "adaptive":
         return Mode(prompt="foresight", way="adaptive")
-    found = re.fullmatch("imagine-([0-9]{1,4})(-random|-short)?", name)
-    if found and int(found[1]) >= 2:
-        pick: Literal["q", "random", "short"] = "q"
-        if found[2]:
-            pick = "random" if found[2] == "-random" else "short"
-        return Mode(prompt="foresight", imagine=int(found[1]), pick=pick)
+    found = _imagining(name) or _holding_back(name)
+    if found is not None:
+        return found
     raise InputError(
         "--mode",
         got=repr(name),
-        expected=", ".join(MODES) + " with K >= 2 (such as imagine-4)",
+        expected=", ".join(MODES)
+        + " with K >= 2 and Q of 0 to 100 (such as imagine-4, abstain-40)",
         next_step="see `forethought list modes`",
     )
+
+
+def _imagining(name: str) -> Mode | None:
+    found = re.fullmatch("imagine-([0-9]{1,4})(-random|-short)?", name)
+    if found is None or int(found[1]) < 2:
+        return None
+    pick: Literal["q", "random", "short"] = "q"
+    if found[2]:
+        pick = "random" if found[2] == "-random" else "short"
+    return Mode(prompt="foresight", imagine=int(found[1]), pick=pick)
+
+
+def _holding_back(name: str) -> Mode | None:
+    found = re.fullmatch("abstain-([0-9]{1,3})(-first)?|escalate-([0-9]{1,3})-([0-9]{1,4})", name)
+    if found is None or int(found[1] or found[3]) > 100 or int(found[4] or 2) < 2:
+        return None
+    if found[4]:
+        threshold, k = int(found[3]) / 100, int(found[4])
+        return Mode(prompt="foresight", way="escalate", threshold=threshold, imagine=k)
+    way: Literal["abstain", "abstain-first"] = "abstain-first" if found[2] else "abstain"
+    return Mode(prompt="foresight", way=way, threshold=int(found[1]) / 100)
 
 
 def mode_after(stage: str, arm: str = "full", *, blocks: bool = True) -> str:

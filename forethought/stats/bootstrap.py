@@ -137,6 +137,13 @@ def contrast_draws(
     return _draws(tables, len(tasks), known, seed, resamples, [weight for weight, _ in sides])
 
 
+def table_draws(
+    table: dict[str, Column], num_tasks: int, *, seed: int, resamples: int
+) -> dict[str, Draws]:
+    """Every column of a table of one's own under the same resampled tasks."""
+    return _draws([table], num_tasks, None, seed, resamples)
+
+
 def _draws(
     sides: Sequence[dict[str, Column]],
     num_tasks: int,

@@ -14,7 +14,7 @@ import numpy as np
 
 from forethought.stats.metrics import FORECAST_METRICS, Array, mean, ratio
 from forethought.stats.selective import SELECTIVE_METRICS
-from forethought.types import Episode, EpisodeTurn
+from forethought.types import Episode, EpisodeTurn, StopReason
 
 CUTS = ("first", "last", "all")
 SOURCES = ("", "_expected")  # the sampled q, and the expected q over the 21 levels
@@ -50,6 +50,16 @@ def valid_episodes(episodes: Sequence[Episode]) -> list[Episode]:
     return [episode for episode in episodes if episode.error is None]
 
 
+def answered(valid: Sequence[Episode]) -> list[Episode]:
+    """Episodes that no mode held back: an abstained one has no outcome to score a q with."""
+    return [episode for episode in valid if not abstained(episode)]
+
+
+def abstained(episode: Episode) -> bool:
+    """Whether a mode held the episode back: not answered, and not lost by trying."""
+    return episode.stop_reason is StopReason.ABSTAIN
+
+
 def task_ids(episodes: Sequence[Episode]) -> list[str]:
     """The tasks of the valid episodes, in order of first appearance."""
     return list(dict.fromkeys(episode.task_id for episode in valid_episodes(episodes)))
@@ -74,7 +84,7 @@ def columns(episodes: Sequence[Episode], tasks: Sequence[str]) -> dict[str, Colu
     found = _plain_columns(valid, index)
     for source in SOURCES:
         for cut in CUTS:
-            found |= _forecast_columns(valid, index, source, cut)
+            found |= _forecast_columns(answered(valid), index, source, cut)
     return found
 
 
@@ -94,24 +104,45 @@ def _column(rows: Sequence[tuple[float, int]], n: int | None = None) -> Column:
 def _plain_columns(valid: Sequence[Episode], index: dict[str, int]) -> dict[str, Column]:
     episodes = [(episode, index[episode.task_id]) for episode in valid]
     mode = _modal_q(valid)
-    return {
-        "success": _column([(float(e.success or 0), task) for e, task in episodes]),
-        "turns": _column([(float(len(e.turns)), task) for e, task in episodes]),
-        "sampled_tokens": _column([(float(e.tokens_sampled), task) for e, task in episodes]),
-        "format_ok": _pooled(episodes, lambda turn: float(turn.format_ok)),
-        "q_missing": _pooled(episodes, lambda turn: float(q_of(turn, "") is None)),
-        "tool_error_rate": _pooled(episodes, _tool_error),
-        "q_modal_share": _pooled(
-            episodes, lambda turn: None if (q := q_of(turn, "")) is None else float(q == mode)
-        ),
-        "copy_accuracy": _pooled(
-            episodes, lambda turn: None if turn.copied is None else float(turn.copied)
-        ),
-        "choice_gain": _choice_gain(episodes),
-        "oracle_mae": _column(_per_episode(episodes, _oracle_error)),
-        "keyword_precision": _column(_per_episode(episodes, _precision)),
-        "keyword_lift": _column(_per_episode(episodes, _lift)),
-    } | _votes(episodes)
+    return (
+        {
+            "success": _column([(float(e.success or 0), task) for e, task in episodes]),
+            "turns": _column([(float(len(e.turns)), task) for e, task in episodes]),
+            "sampled_tokens": _column([(float(e.tokens_sampled), task) for e, task in episodes]),
+            "format_ok": _pooled(episodes, lambda turn: float(turn.format_ok)),
+            "q_missing": _pooled(episodes, lambda turn: float(q_of(turn, "") is None)),
+            "tool_error_rate": _pooled(episodes, _tool_error),
+            "q_modal_share": _pooled(
+                episodes, lambda turn: None if (q := q_of(turn, "")) is None else float(q == mode)
+            ),
+            "copy_accuracy": _pooled(
+                episodes, lambda turn: None if turn.copied is None else float(turn.copied)
+            ),
+            "choice_gain": _choice_gain(episodes),
+            "oracle_mae": _column(_per_episode(episodes, _oracle_error)),
+            "keyword_precision": _column(_per_episode(episodes, _precision)),
+            "keyword_lift": _column(_per_episode(episodes, _lift)),
+        }
+        | _votes(episodes)
+        | _held_back(episodes)
+    )
+
+
+def spent_tokens(episode: Episode) -> int:
+    """All tokens that were sampled for an episode: its own, and those that were thrown away."""
+    return episode.tokens_sampled + episode.tokens_extra
+
+
+def _held_back(episodes: Sequence[tuple[Episode, int]]) -> dict[str, Column]:
+    """What a mode that spends more, or answers less, adds; nothing where it did neither."""
+    found: dict[str, Column] = {}
+    if any(episode.tokens_extra for episode, _ in episodes):
+        found["spent_tokens"] = _column([(float(spent_tokens(e)), task) for e, task in episodes])
+    kept = [(e, task) for e, task in episodes if not abstained(e)]
+    if len(kept) < len(episodes):
+        found["coverage"] = _column([(float(not abstained(e)), task) for e, task in episodes])
+        found["success_answered"] = _column([(float(e.success or 0), task) for e, task in kept])
+    return found
 
 
 def _votes(episodes: Sequence[tuple[Episode, int]]) -> dict[str, Column]:
@@ -139,13 +170,18 @@ def _last_q(episode: Episode) -> float:
     return last.q_expected if last.q_expected is not None else q_of(last, "") or 0.0
 
 
+def vote_of(answer: str) -> str:
+    """What an answer votes for: case and blanks do not tell two answers apart."""
+    return " ".join(answer.lower().split())
+
+
 def _elected(members: Sequence[Episode], weigh: Callable[[Episode], float]) -> float:
     """1 if the answer with the largest sum of weights is right, else 0."""
     votes: dict[str, float] = {}
     right: dict[str, float] = {}
     for episode in members:
         if episode.answer is not None:
-            answer = " ".join(episode.answer.lower().split())
+            answer = vote_of(episode.answer)
             votes[answer] = votes.get(answer, 0.0) + weigh(episode)
             right.setdefault(answer, float(episode.success or 0))
     return right[max(votes, key=lambda answer: votes[answer])] if votes else 0.0

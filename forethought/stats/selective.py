@@ -57,6 +57,16 @@ def success_at(q_N: Array, y_N: Array, weights_RN: Array, coverage: float) -> Ar
         return np.where(answered > 0, 1.0 - (taken * rate).sum(axis=1) / answered, np.nan)
 
 
+def risk_curve(q_N: Array, y_N: Array, points: int = 50) -> list[tuple[float, float]]:
+    """(coverage, share lost among the rows answered) at equal steps of coverage up to 1.
+
+    The curve whose mean height is `aurc`; nothing without rows.
+    """
+    one = np.ones((1, len(q_N)))
+    shares = [(step + 1) / points for step in range(points)] if len(q_N) else []
+    return [(share, 1.0 - float(success_at(q_N, y_N, one, share)[0])) for share in shares]
+
+
 SELECTIVE_METRICS: dict[str, Callable[[Array, Array, Array], Array]] = {
     "aurc": aurc,
     "success_at_50": partial(success_at, coverage=0.5),

@@ -14,7 +14,7 @@ import numpy as np
 from forethought.stats.bootstrap import interval, metric_draws
 from forethought.stats.floors import ece_floor, trivial_estimate
 from forethought.stats.metrics import FORECAST_METRICS
-from forethought.stats.rows import q_of, valid_episodes
+from forethought.stats.rows import answered, q_of, valid_episodes
 from forethought.types import Episode, JsonRow
 
 SCHEMA = "forethought.summary/1"
@@ -50,8 +50,8 @@ def summarise(episodes: Sequence[Episode], labels: Labels, *, resamples: int = 2
         "num_failed": len(episodes) - len(valid),
         **asdict(labels),
         "metrics": {name: asdict(interval(drawn)) for name, drawn in draws.items()},
-        "beside": _beside(valid, seed),
-        "by_step": _by_step(valid),
+        "beside": _beside(answered(valid), seed),
+        "by_step": _by_step(answered(valid)),
         "groups": _groups(valid),
     }
 

@@ -49,9 +49,25 @@ def test_a_block_is_left_out_behind_two_equal_estimates_only(
 
 def test_every_mode_has_a_name_that_reads_back() -> None:
     for name in MODES:
-        assert parse_mode(name.replace("K", "4")).prompt in ("foresight", "plain")
+        written = name.replace("K", "4").replace("Q", "40")
+        assert parse_mode(written).prompt in ("foresight", "plain")
     assert parse_mode("imagine-8-short") == Mode(prompt="foresight", imagine=8, pick="short")
-    for wrong in ("imagine-1", "imagine-4-long", "Filler", ""):
+    assert parse_mode("escalate-5-2") == Mode(
+        prompt="foresight", way="escalate", threshold=0.05, imagine=2
+    )
+    assert parse_mode("abstain-100-first").threshold == 1.0
+    for wrong in (
+        *(
+            "imagine-1",
+            "imagine-4-long",
+            "Filler",
+            "",
+            "abstain-101",
+            "abstain-",
+            "abstain-40-last",
+        ),
+        *("escalate-40", "escalate-40-1", "escalate-101-4", "escalate--5-4"),
+    ):
         with pytest.raises(InputError, match="--mode"):
             parse_mode(wrong)
 
