@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from algos_builders import episode, turn
 
-from forethought.algos.advantages import group_zscore, leave_one_out
+from forethought.algos.advantages import centre, group_zscore, leave_one_out
 from forethought.algos.credit import CreditConfig, credit_episodes
 
 SIZE, SIGMA, DRAWS = 5, 0.05, 400
@@ -72,3 +72,42 @@ def test_the_level_that_maximises_the_expected_score_is_the_success_rate(p):
     grid = [i / 100 for i in range(101)]
     best = max(grid, key=lambda q: -(p * (q - 1) ** 2 + (1 - p) * q**2))
     assert best == pytest.approx(p)
+
+
+REST = {  # of q from one half, by success rate; groups of five, noise .05
+    "centred": (0.09, 0.19, 0.35, 0.50, 0.65, 0.80, 0.91),
+    "z-score": (0.00, 0.00, 0.00, 0.50, 1.00, 1.00, 1.00),
+    "z-score with the outcome": (0.00, 0.00, 0.10, 0.52, 1.00, 1.00, 1.00),
+}
+RATES = (0.10, 0.20, 0.35, 0.50, 0.65, 0.80, 0.90)
+FORMS = {
+    "centred": (centre, 0.0),
+    "z-score": (group_zscore, 0.0),
+    "z-score with the outcome": (group_zscore, 1.0),
+}
+
+
+def rest(normalise, p, bonus):
+    """Where a stated probability comes to rest that starts at one half: the next root."""
+    start = drift(normalise, 0.5, p, bonus)
+    if abs(start) < 1e-5:
+        return 0.5
+    end = 1.0 if start > 0 else 0.0
+    way = np.linspace(0.5, end, 11).tolist()
+    turned = [(drift(normalise, place, p, bonus) > 0) != (start > 0) for place in way]
+    if True not in turned:
+        return end
+    first = turned.index(True)
+    low, high = sorted(way[first - 1 : first + 1])
+    for _ in range(5):
+        middle = 0.5 * (low + high)
+        rises = drift(normalise, middle, p, bonus) > 0
+        low, high = (middle, high) if rises else (low, middle)
+    return 0.5 * (low + high)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_resting_points_are_those_of_the_table(form):
+    normalise, bonus = FORMS[form]
+    found = [rest(normalise, p, bonus) for p in RATES]
+    assert found == pytest.approx(REST[form], abs=0.03)
