@@ -10,8 +10,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from forethought.hindsight.corpus import Written, mean_label
+from forethought.hindsight.corpus import CorpusBuilder, Written, mean_label
 from forethought.hindsight.records import Labelled
+from forethought.schema import RunConfig, SftConfig
 from forethought.stages.context import Context
 from forethought.stages.labels import relabel
 from forethought.stages.supervised import Corpus, corpus_builder, train_supervised
@@ -19,31 +20,54 @@ from forethought.training.policy import Policy
 
 
 def corpus(context: Context, items: Sequence[Labelled], policy: Policy) -> list[Written]:
-    """The sequences of stage 2: tagged episodes, plain episodes, executed alternatives.
-
-    Without blocks they are the successes: elsewhere failures do not teach which way to take
-    either, and here nothing else is left.
-    """
+    """The sequences of stage 2 in the order of their items; see `written`."""
     section = context.config.sft
-    builder = corpus_builder(context, policy)
+    builder = corpus_builder(context, policy.tokenizer)
+    rng = draws(context.config)
+    return [
+        each
+        for number in range(len(items))
+        for each in written(builder, section, items, number, rng)
+    ]
+
+
+def draws(config: RunConfig) -> random.Random:
+    """What chooses the episodes without blocks; the items take from it in their order."""
+    return random.Random(f"sft/{config.seed}")
+
+
+def written(
+    builder: CorpusBuilder,
+    section: SftConfig,
+    items: Sequence[Labelled],
+    number: int,
+    rng: random.Random,
+) -> list[Written]:
+    """The sequences of an item: tagged or plain episode, then its executed alternatives.
+
+    Without blocks it is the success: elsewhere failures do not teach which way to take either, and
+    here nothing else is left.
+    """
+    item = items[number]
     if not section.blocks:
-        won = [item.trajectory for item in items if item.trajectory.success]
-        return [builder.imitation(trajectory) for trajectory in won]
-    rng = random.Random(f"sft/{context.config.seed}")
+        return [builder.imitation(item.trajectory)] if item.trajectory.success else []
+    if rng.random() < section.format_off_share:
+        made = [builder.imitation(item.trajectory)]
+    else:
+        made = [builder.tagged(items, number, section.corpus)]
     # The placebos of content have no twins of the executed alternatives.
-    numbers = {"true": None, "constant": mean_label(items)}
-    sequences: list[Written] = []
-    for index, item in enumerate(items):
-        if rng.random() < section.format_off_share:
-            sequences.append(builder.imitation(item.trajectory))
-        else:
-            sequences.append(builder.tagged(items, index, section.corpus))
-        for branch in item.branches if section.corpus in numbers else ():
-            q = numbers[section.corpus]
-            sequences.append(
-                builder.branch(item, branch, branch.s / max(branch.k, 1) if q is None else q)
-            )
-    return sequences
+    if section.corpus in ("true", "constant"):
+        mean = mean_label(items) if section.corpus == "constant" else None
+        for branch in item.branches:
+            q = branch.s / max(branch.k, 1) if mean is None else mean
+            made.append(builder.branch(item, branch, q))
+    return made
+
+
+def pass_over(section: SftConfig, num_calls: int, rng: random.Random) -> None:
+    """Takes from `rng` what `written` takes for an item, however many tool calls it has."""
+    if section.blocks:
+        rng.random()
 
 
 def dose(context: Context, items: Sequence[Labelled], policy: Policy) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from forethought.hindsight.corpus import CorpusBuilder
 from forethought.progress import progress, say
@@ -51,11 +52,11 @@ def batch_order(
     return batches
 
 
-def corpus_builder(context: Context, policy: Policy) -> CorpusBuilder:
-    """What writes the sequences of a run for the tokenizer of a policy."""
+def corpus_builder(context: Context, tokenizer: Any) -> CorpusBuilder:
+    """What writes the sequences of a run for a tokenizer."""
     return CorpusBuilder(
         text_format=context.domain.text_format,
-        tokenizer=policy.tokenizer,
+        tokenizer=tokenizer,
         writer=context.domain.writer,
         imitate_failures=context.domain.imitate_failures,
         failed_decisions=context.config.data.failed_decisions,
