@@ -57,7 +57,7 @@ class LabelledFile(Sequence[Labelled]):
         """
         self._path = path
         self._places, self._lines = array("Q"), array("Q")
-        self._calls, self._steps = array("L"), array("L")
+        self._calls, self._steps = array("I"), array("I")
         self._first_labels = array("d")
         self._tasks = bytearray()
         self._kept: OrderedDict[int, Labelled] = OrderedDict()
