@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 from forethought.cli._args import positive
 
@@ -36,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shard-size", type=positive, default=1000, help="trajectories a shard (default 1000)"
     )
     parser.add_argument("--workers", type=positive, default=1, help="processes (default 1)")
+    parser.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="counts of another student, such as RUN/sft/labels.jsonl, which a run with "
+        "sft.relabel trains stage 2 on (default: the labels of stage 0)",
+    )
     parser.add_argument("--tokenizer", help="model whose tokenizer encodes (default: the run's)")
     parser.add_argument("--resume", action="store_true", help="go on with a build that was stopped")
     parser.add_argument("--json", action="store_true", help="print corpus.json")
@@ -55,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
         twins=args.twins,
         shard_size=args.shard_size,
         tokenizer=args.tokenizer,
+        labels=None if args.labels is None else Path(args.labels),
     )
     made = build_corpus(plan, workers=args.workers, resume=args.resume)
     if args.json:

@@ -88,7 +88,7 @@ def read_corpus(folder: str | Path, name: str = "main") -> Iterator[Written]:
     file = Path(folder) / "corpus.json"
     sets: JsonRow = need(read_json(file), "sets", dict, str(file), 1)
     for shard in need(need(sets, name, dict, str(file), 1), "shards", list, str(file), 1):
-        path = Path(folder) / shard["file"]
+        path = Path(folder) / need(shard, "file", str, str(file), 1)
         for line, row in read_jsonl(path):
             yield written_from_row(row, str(path), line)
 

@@ -23,6 +23,7 @@ from typing import Any, Literal
 from forethought.config import read_resolved
 from forethought.domains import make_domain, make_tokenizer
 from forethought.errors import GuardRail, InputError
+from forethought.files import open_input
 from forethought.hindsight.corpus import Written
 from forethought.hindsight.corpus_rows import Format, corpus_rows
 from forethought.hindsight.labelled_file import LabelledFile
@@ -34,6 +35,7 @@ from forethought.stages import midtrain, sft
 from forethought.stages.context import Context, config_hash
 from forethought.stages.corpus_counts import Counts, corpus_document
 from forethought.stages.prepare import num_kept
+from forethought.stages.relabelled import write_relabelled
 from forethought.stages.supervised import corpus_builder
 from forethought.types import JsonRow
 
@@ -66,6 +68,7 @@ class CorpusPlan:
     twins: bool = False
     shard_size: int = 1000  # trajectories
     tokenizer: str | None = None  # a model; None: that of the run
+    labels: Path | None = None  # counts of another student; None: the labels of stage 0
 
     @classmethod
     def of_run(cls, run: str | Path, **options: Any) -> CorpusPlan:
@@ -84,14 +87,24 @@ class CorpusPlan:
         return Context(config=self.config, paths=RunPaths(self.run), domain=domain)
 
     def items(self) -> LabelledFile:
-        """The trajectories that the stage trains on.
+        """The trajectories that the stage trains on; with other labels they are written to `out`.
 
         Raises:
             InputError: the file is absent, cut off, or a line does not fit.
         """
         limit = self.config.sft.num_episodes if self.stage == "sft" else None
         file = self.run / "prepare" / "trajectories.jsonl"
-        return LabelledFile(file, num=num_kept(self.context), limit=limit)
+        items = LabelledFile(file, num=num_kept(self.context), limit=limit)
+        if self.labels is None:
+            return items
+        open_input(self.labels, "a labels.jsonl").close()  # an absent file has a message
+        made_of = [items.sha256, sha256_file(self.labels), config_hash(self.config)]
+        name = hashlib.sha256("".join(made_of).encode()).hexdigest()[:12]
+        file = self.out / f"trajectories-{name}.jsonl"
+        if not file.is_file():
+            strength = self.config.prepare.prior_strength
+            write_relabelled(items, self.labels, file, strength=strength)
+        return LabelledFile(file)
 
     def sections(self) -> dict[str, Any]:
         """The settings of the stage for each set, by name."""
@@ -195,20 +208,27 @@ def build_corpus(plan: CorpusPlan, *, workers: int = 1, resume: bool = False) ->
         InputError: the folder holds another corpus, or trajectories.jsonl does not fit.
         GuardRail: a worker was killed.
     """
+    document, begun = plan.out / "corpus.json", plan.out / _JOURNAL
+    if not resume and (document.is_file() or begun.is_file()):
+        raise InputError(
+            str(plan.out),
+            got="a folder with a corpus, or the beginning of one",
+            expected="a folder without one",
+            next_step="add --resume to go on with it, or choose another --out",
+        )
     items = plan.items()
     head = _head(plan, items)
-    document = plan.out / "corpus.json"
     if document.is_file():
         found = read_json(document, "corpus.json")
-        _require_same(document, found, head, resume)
-        (plan.out / _JOURNAL).unlink(missing_ok=True)
+        _require_same(document, found, head)
+        begun.unlink(missing_ok=True)
         return found
-    done = _begin(plan, head, resume)
+    done = _begin(plan, head)
     num = -(-len(items) // plan.shard_size)
     tasks = _tasks(plan, items, frozenset(done))
     with (
         progress(f"corpus of {plan.stage}, shards", num, len(done)) as bar,
-        (plan.out / _JOURNAL).open("a", encoding="utf-8") as journal,
+        begun.open("a", encoding="utf-8") as journal,
     ):
         for row in _written(plan, items, tasks, workers):
             done[row["shard"]] = row
@@ -217,7 +237,7 @@ def build_corpus(plan: CorpusPlan, *, workers: int = 1, resume: bool = False) ->
             bar.advance()
     made = corpus_document(head, plan.sections(), [done[number]["sets"] for number in range(num)])
     write_json(document, made)
-    (plan.out / _JOURNAL).unlink()
+    begun.unlink()
     return made
 
 
@@ -238,47 +258,48 @@ def _head(plan: CorpusPlan, items: LabelledFile) -> JsonRow:
     }
 
 
-def _begin(plan: CorpusPlan, head: JsonRow, resume: bool) -> dict[int, JsonRow]:
+def _begin(plan: CorpusPlan, head: JsonRow) -> dict[int, JsonRow]:
     """The shards that a stopped build has finished, by number; starts the journal anew with them.
 
     Raises:
-        InputError: the folder holds the beginning of a corpus, and of another one or no `resume`.
+        InputError: it was the build of another corpus.
     """
     file = plan.out / _JOURNAL
     done: dict[int, JsonRow] = {}
     if file.is_file():
         rows = [row for _, row in read_log(file)]
         if rows:
-            _require_same(file, rows[0], head, resume)
+            _require_same(file, rows[0], head)
         done = {row["shard"]: row for row in rows[1:] if _is_whole(plan, row)}
     write_jsonl(file, [head, *(done[number] for number in sorted(done))])
     return done
 
 
-def _require_same(file: Path, found: JsonRow, head: JsonRow, resume: bool) -> None:
+def _require_same(file: Path, found: JsonRow, head: JsonRow) -> None:
     changed = next((key for key in head if found.get(key) != head[key]), None)
     if changed is not None:
         raise InputError(
             str(file),
-            got=f"{changed} = {dumps(found.get(changed))[:60]}",
+            got=f"a corpus with {changed} = {dumps(found.get(changed))[:60]}",
             expected=dumps(head[changed])[:60],
-            next_step="choose another --out",
-        )
-    if not resume:
-        raise InputError(
-            str(file),
-            got="a corpus, or the beginning of one",
-            expected="a folder without one",
-            next_step="add --resume to go on with it, or choose another --out",
+            next_step="choose another --out, or the options that the build began with",
         )
 
 
 def _is_whole(plan: CorpusPlan, row: JsonRow) -> bool:
-    files = [counts for counts in row["sets"].values() if counts["file"] is not None]
+    """Whether a line of the journal tells of every set, and its files are still as they were."""
+    sets = row.get("sets")
+    if not isinstance(row.get("shard"), int) or not isinstance(sets, dict):
+        return False
+    if set(sets) != set(plan.sections()):
+        return False
+    names = {"file", *Counts().as_row()}
+    if not all(isinstance(found, dict) and names <= set(found) for found in sets.values()):
+        return False
+    files = {found["file"]: found.get("sha256") for found in sets.values() if found["file"]}
     return all(
-        (plan.out / counts["file"]).is_file()
-        and sha256_file(plan.out / counts["file"]) == counts["sha256"]
-        for counts in files
+        (plan.out / file).is_file() and sha256_file(plan.out / file) == sha256
+        for file, sha256 in files.items()
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import random
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,11 +18,15 @@ from forethought.errors import InputError
 from forethought.hindsight.corpus_rows import read_corpus, written_from_row
 from forethought.hindsight.labelled_file import LabelledFile
 from forethought.hindsight.records import Labelled, read_labelled
-from forethought.jsonl import read_json, read_jsonl
+from forethought.jsonl import read_json, read_jsonl, write_jsonl
 from forethought.stages import corpus as build
 from forethought.stages.corpus import STAGES, CorpusPlan, ShardWriter, build_corpus
+from forethought.stages.labels import relabel
+from forethought.training.policy import Policy
+from forethought.training.tiny import ModelShape, build_tiny_llama
 from tests.stages.corpus_runs import items, make_run, tokenizer
 
+SHAPE = ModelShape(hidden=8, layers=1, heads=1, kv_heads=1, ffn=8, max_positions=64)
 TORN = '{"shard": 1, "sets": {"ma'
 
 
@@ -62,6 +67,34 @@ def test_stage_2_takes_the_episodes_of_its_dose_and_no_twin_behind_them(tmp_path
     wanted = STAGES["sft"].corpus(plan.context, items()[:10], policy)
     assert list(read_corpus(plan.out)) == wanted
     assert wanted != STAGES["sft"].corpus(plan.context, items(), policy)[: len(wanted)]
+
+
+def test_labels_of_another_student_are_those_that_stage_2_makes_of_its_counts(
+    tmp_path: Path,
+) -> None:
+    run = make_run(tmp_path / "run", sft__num_episodes="12")
+    rng = random.Random(0)
+    places = [
+        {"i": number, "t": step, "s": rng.randrange(5), "k": 4}
+        for number, item in enumerate(items()[:12])
+        for step in range(len(item.labels) - 1)
+    ]
+    counts = run / "sft/labels.jsonl"
+    write_jsonl(counts, places)
+    plan = plan_of(run, tmp_path / "out", "sft", labels=counts)
+    build_corpus(plan)
+    policy = Policy(build_tiny_llama(len(tokenizer()), SHAPE, seed=0), tokenizer())
+    context = plan.context.with_resume(True)
+    fresh = relabel(context, items()[:12], policy, folder=run / "sft")
+    assert fresh != list(items()[:12])
+    assert list(read_corpus(plan.out)) == STAGES["sft"].corpus(plan.context, fresh, policy)
+    before = content(plan.out)
+    assert build_corpus(plan, resume=True) and content(plan.out) == before
+    for wrong, message in ((places[:-1], "no count"), ([*places, places[0]], "end of the file")):
+        write_jsonl(counts, wrong)
+        with pytest.raises(InputError, match=message):
+            build_corpus(plan, resume=True)
+    assert content(plan.out) == before
 
 
 def test_observations_are_a_corpus_too(tmp_path: Path) -> None:
