@@ -13,6 +13,7 @@ import hashlib
 import multiprocessing
 import os
 import random
+import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -351,7 +352,16 @@ _worker: list[ShardWriter] = []
 
 
 def _open_worker(plan: CorpusPlan, items: LabelledFile) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker[:] = [ShardWriter(plan, items)]
+
+
+def _end_with_parent() -> None:
+    """A build that goes on after its parent was killed must not meet its old workers."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _write_in_worker(number: int, states: dict[str, Any]) -> JsonRow:
