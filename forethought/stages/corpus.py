@@ -125,7 +125,7 @@ class CorpusPlan:
         return load_tokenizer(resolve_model(self.tokenizer or str(base)))
 
 
-Task = tuple[int, dict[str, Any]]
+ShardTask = tuple[int, dict[str, Any]]
 """Number of a shard, and the state of each set's random numbers where it begins."""
 
 
@@ -309,7 +309,7 @@ def _items_of(plan: CorpusPlan, items: LabelledFile, number: int) -> range:
     return range(first, min(first + plan.shard_size, len(items)))
 
 
-def _tasks(plan: CorpusPlan, items: LabelledFile, done: frozenset[int]) -> Iterator[Task]:
+def _tasks(plan: CorpusPlan, items: LabelledFile, done: frozenset[int]) -> Iterator[ShardTask]:
     """The shards that are to be written, each with the random numbers that are due at its start."""
     stage, sections = STAGES[plan.stage], plan.sections()
     draws = {name: stage.draws(plan.config) for name in sections}
@@ -322,7 +322,7 @@ def _tasks(plan: CorpusPlan, items: LabelledFile, done: frozenset[int]) -> Itera
 
 
 def _written(
-    plan: CorpusPlan, items: LabelledFile, tasks: Iterator[Task], workers: int
+    plan: CorpusPlan, items: LabelledFile, tasks: Iterator[ShardTask], workers: int
 ) -> Iterator[JsonRow]:
     """What each task left, in the order in which they end."""
     if workers == 1:
