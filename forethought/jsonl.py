@@ -34,7 +34,7 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, JsonRow]]:
     """
     for number, line, name in _lines(path):
         if line.strip():
-            yield number, _row(line, name, number)
+            yield number, parse_line(line, name, number)
 
 
 def read_log(path: str | Path) -> Iterator[tuple[int, JsonRow]]:
@@ -47,7 +47,7 @@ def read_log(path: str | Path) -> Iterator[tuple[int, JsonRow]]:
         if not line.strip():
             continue
         try:
-            row = _row(line, name, number)
+            row = parse_line(line, name, number)
         except InputError:
             if line.endswith(b"\n"):
                 raise
@@ -78,7 +78,17 @@ def _lines(path: str | Path) -> Iterator[tuple[int, bytes, str]]:
             ) from error
 
 
-def _row(line: bytes, name: str, number: int) -> JsonRow:
+def parse_line(line: bytes, name: str, number: int) -> JsonRow:
+    """The object of one line.
+
+    Args:
+        line: its bytes.
+        name: of the file, for the message.
+        number: of the line, from 1.
+
+    Raises:
+        InputError: it is not one JSON object.
+    """
     try:
         row = parse_json(line)
     except (ValueError, RecursionError) as error:

@@ -30,6 +30,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "midtrain": "stage 1: world-model agentic mid-training",
         "sft": "stage 2: format-eliciting fine-tuning",
         "rl": "stage 3: foresight-conditioned reinforcement learning",
+        "corpus": "the corpus of stage 1 or 2 as files, for our trainer or TRL",
         "study": "factors over seeds from shared stages, with a verdict a claim",
         "eval": "evaluate a model or a scripted policy on held-out tasks",
     },

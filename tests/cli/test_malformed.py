@@ -92,6 +92,7 @@ PAGE = '{"id":"p","title":"t","text":"x"}'
 EVAL = ["eval", "demo/atlas", "--model", "planner", "--tasks", "TMP/tasks.jsonl"]
 EVAL += ["--corpus", "TMP/corpus.jsonl", "--out", "TMP/out"]
 
+CORPUS = ["corpus", "RUN", "--stage", "midtrain", "--out", "TMP/out"]
 EXAMPLE = {"schema": "forethought.example/1", "update": 1, "task_id": "t", "question": "q",
            "group": [0, 1], "rollouts": [{"rollout": 0, "success": 1, "tokens": [
                {"text": "x", "span": "think", "turn": 0, "sampled": True, "pg_weight": 1.0,
@@ -198,6 +199,32 @@ CASES: dict[str, Case] = {
     "midtrain: cut off": run_file(
         "prepare/trajectories.jsonl", trajectory(), 1, *stage("midtrain"),
         beside={"prepare/report.json": '{"kept": 2}'},
+    ),
+    "corpus: no run": run_file("resolved.json", "{}", None, *CORPUS),
+    "corpus: no trajectory": run_file("prepare/trajectories.jsonl", "", None, *CORPUS),
+    "corpus: label": run_file(
+        "prepare/trajectories.jsonl", f"{trajectory()}\n{trajectory(labels=[])}", 2, *CORPUS
+    ),
+    "corpus: cut off": run_file(
+        "prepare/trajectories.jsonl", trajectory(), 1, *CORPUS,
+        beside={"prepare/report.json": '{"kept": 2}'},
+    ),
+    "corpus: counts": run_file(
+        "sft/labels.jsonl", '{"i":0,"t":0,"s":1,"k":2}', 1,
+        *CORPUS, "--labels", "RUN/sft/labels.jsonl",
+        beside={"prepare/trajectories.jsonl": trajectory()},
+    ),
+    "corpus: no counts": run_file(
+        "prepare/trajectories.jsonl", trajectory(), None,
+        *CORPUS, "--labels", "RUN/trajectories.jsonl",
+    ),
+    "corpus: journal": run_file(
+        "out/progress.jsonl", '{"stage":"sft"}', None, *CORPUS[:-1], "RUN/out", "--resume",
+        beside={"prepare/trajectories.jsonl": trajectory()},
+    ),
+    "corpus: corpus.json": run_file(
+        "out/corpus.json", "{", 1, *CORPUS[:-1], "RUN/out", "--resume",
+        beside={"prepare/trajectories.jsonl": trajectory()},
     ),
     "run: empty resolved.json": run_file(
         "resolved.json", "{}", None, "run", "demo/atlas", "--out", "RUN", "--resume"
