@@ -286,7 +286,9 @@ def test_threads_must_be_a_whole_number(
     assert "FORETHOUGHT_THREADS: got 'two'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("noun", ["envs", "configs", "terms", "baselines", "modes", "templates"])
+@pytest.mark.parametrize(
+    "noun", ["envs", "configs", "terms", "baselines", "modes", "templates", "benchmarks"]
+)
 def test_every_noun_lists_names_as_text_and_as_json(
     noun: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -53,11 +53,11 @@ class Benchmark:
 # Where the columns were seen (2026-11): the sets' cards on the hub for hotpotqa/hotpot_qa,
 # akariasai/PopQA (`possible_answers` is a text there: its discussion 1) and chiayewken/bamboogle;
 # the loaders of lm-evaluation-harness (lm_eval/tasks/nq_open, triviaqa), TensorFlow Datasets
-# (trivia_qa: `answer.value`, `answer.aliases`; "unfiltered" is its open-domain part, whose counts
-# are those of FlashRAG) and public scripts that read framolfese/2WikiMultihopQA (HotpotQA's
-# columns) and dgslibisey/MuSiQue (the published files, a row a line). FlashRAG's copies (RUC-NLPIR/FlashRAG_datasets: id, question, golden_answers,
-# metadata; Search-R1 trains on them) are read from local files. Sets whose hub copy is a script
-# are not named here: datasets 4 does not run one.
+# (trivia_qa: `answer.value`, `answer.aliases`; "unfiltered" is its open-domain part, of which
+# FlashRAG has as many rows) and public scripts that read framolfese/2WikiMultihopQA (HotpotQA's
+# columns) and dgslibisey/MuSiQue (the published files, a row a line). FlashRAG's copies
+# (RUC-NLPIR/FlashRAG_datasets: id, question, golden_answers, metadata; Search-R1 trains on them)
+# are read from local files. A set whose hub copy is a script is not named: datasets 4 runs none.
 BENCHMARKS: dict[str, Benchmark] = {
     "nq": Benchmark(
         about="Natural Questions, open (arXiv 1906.00300): real queries, short answers",
