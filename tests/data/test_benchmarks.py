@@ -80,6 +80,7 @@ def test_aliases_are_kept_whatever_form_they_have(hub: list[tuple[Any, ...]]) ->
     assert first("triviaqa", "val").answers == ("The Rhine", "Rhine", "Rhein", "River Rhine")
     assert first("popqa", "test").answers == ("Lima", "City of Kings")
     assert first("popqa", "test").columns["group"] == "capital"
+    assert first("musique", "val").answers == ("Gmina Ryki", "Ryki")
     assert first("bamboogle", "test").answers == ("Austria-Hungary",)
 
 
