@@ -36,7 +36,11 @@ Case = Callable[[Path], tuple[list[str], Path, int | None]]
 
 def small_tool(words: list[str], good: str) -> Case:
     """A verb that reads JSON lines from one file."""
-    return lambda tmp: ([*words, str(_jsonl(tmp / "in.jsonl", good))], tmp / "in.jsonl", 2)
+    return lambda tmp: (
+        [*(w.replace("OUT", str(tmp / "out")) for w in words), str(_jsonl(tmp / "in.jsonl", good))],
+        tmp / "in.jsonl",
+        2,
+    )
 
 
 def config(text: str, *words: str) -> Case:
@@ -145,6 +149,15 @@ CASES: dict[str, Case] = {
         '{"id":"a","query":"x"}',
         PAGE,
         "corpus.jsonl",
+    ),
+    "tasks": small_tool(["tasks", "nq", "--out", "OUT", "--from"], '{"question":"q","answer":"a"}'),
+    "decontaminate: train": corpus(
+        ["decontaminate", "--train", "TMP/corpus.jsonl", "--test", "TMP/tasks.jsonl"],
+        TASK, TASK, "corpus.jsonl",
+    ),
+    "decontaminate: test": corpus(
+        ["decontaminate", "--train", "TMP/corpus.jsonl", "--test", "TMP/tasks.jsonl"],
+        TASK, TASK, "tasks.jsonl",
     ),
     "eval: tasks": corpus(EVAL, TASK, PAGE, "tasks.jsonl"),
     "eval: corpus": corpus(EVAL, TASK, PAGE, "corpus.jsonl"),
