@@ -41,11 +41,21 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Where tasks come from."""
 
-    source: Literal["atlas", "workbook", "gsm8k"] = "atlas"
+    source: Literal["atlas", "workbook", "gsm8k", "qa"] = "atlas"
     law_seed: int | None = Field(None, ge=0)  # None: the run's seed
     identical_cells: bool = False  # negative control: all cells of the law alike
     failed_decisions: bool = False  # whether blocks of failed episodes teach which way to take
     max_annotations: int = Field(2, ge=1)  # gsm8k: problems with at most this many calculations
+    benchmarks: tuple[str, ...] = ()  # qa: names of question sets, or NAME:FILE
+    max_rows: int = Field(2000, ge=1)  # qa: the first rows of each set and split
+    corpus: str = ""  # qa: a corpus.jsonl; "": the paragraphs of the rows
+    page_chars: int = Field(0, ge=0)  # qa: of a page that a search shows; 0: all
+
+    @model_validator(mode="after")
+    def _questions_are_named(self) -> DataConfig:
+        if self.source == "qa" and not self.benchmarks:
+            raise ValueError('data.source = "qa" without data.benchmarks')
+        return self
 
 
 class ModelConfig(Section):

@@ -1,0 +1,212 @@
+"""Real questions over real text: public sets searched in one corpus, trajectories from gold hops.
+
+Training tasks are rows whose split is train and whose question is that of no held-out row. The
+published development rows are dealt out to validation and test by the seed; rows that a set calls
+test are for testing only.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from forethought.data.benchmark_rows import documents_of
+from forethought.data.benchmarks import BENCHMARKS, read_benchmark
+from forethought.data.corpora import load_corpus
+from forethought.data.hops import hops_of, with_hops
+from forethought.domains import no_worlds
+from forethought.domains.qa_play import VARIANTS, play
+from forethought.domains.taught import writer_of
+from forethought.envs.search_qa import SearchQA
+from forethought.errors import InputError
+from forethought.hindsight.qa_writer import QaWriter
+from forethought.hindsight.trajectory import Trajectory
+from forethought.hindsight.writer import Writer
+from forethought.rewards.grading import squad_normalise
+from forethought.rollout.render import TextFormat
+from forethought.schema import DataConfig, RunConfig
+from forethought.tools.retrieval import BM25Retriever, Document, Retriever
+from forethought.types import Rollout, Task, Truth
+
+
+@dataclass(frozen=True, kw_only=True)
+class QaDomain:
+    """Public question sets and one corpus; both are read when first needed."""
+
+    data: DataConfig
+    seed: int
+    top_k: int
+    max_turns: int
+    text_format: TextFormat
+    writer: Writer
+    env_name: str = "search_qa"
+    imitate_failures: bool = False  # they stop early or ask badly, by a seeded rule
+
+    @classmethod
+    def from_config(cls, config: RunConfig) -> QaDomain:
+        """The domain of a configuration."""
+        return cls(
+            data=config.data,
+            seed=config.seed,
+            top_k=config.rollout.top_k_documents,
+            max_turns=config.rollout.max_turns,
+            text_format=TextFormat(
+                name="search",
+                style="search",
+                prompt_style=config.model.prompt_style,
+                old_blocks=config.rollout.old_blocks,
+            ),
+            writer=writer_of(config, QaWriter(max_turns=config.rollout.max_turns)),
+        )
+
+    @cached_property
+    def _rows(self) -> list[Task]:
+        """All rows that are used, with their paragraphs, in the order of the sets."""
+        found = [task for entry in self.data.benchmarks for task in _read(entry, self.data.max_rows)]
+        again = [name for name, num in Counter(task.id for task in found).items() if num > 1]
+        if again:
+            raise InputError(
+                "data.benchmarks",
+                got=f"task {again[0]} in two of {', '.join(self.data.benchmarks)}",
+                expected="every task once",
+                next_step="name every file once",
+            )
+        return found
+
+    @cached_property
+    def _splits(self) -> dict[str, list[Task]]:
+        """The tasks of each split, shuffled by the seed, with hops in place of paragraphs."""
+        rows = sorted(self._rows, key=lambda task: task.id)
+        random.Random(f"qa/{self.seed}").shuffle(rows)
+        dev = [task for task in rows if task.split == "val"]
+        held_out = {squad_normalise(task.question) for task in rows if task.split != "train"}
+        splits = {
+            "train": [
+                task
+                for task in rows
+                if task.split == "train" and squad_normalise(task.question) not in held_out
+            ],
+            "val": dev[::2],
+            "test": [*(task for task in rows if task.split == "test"), *dev[1::2]],
+        }
+        return {
+            name: [with_hops(_grouped(replace(task, split=name))) for task in tasks]
+            for name, tasks in splits.items()
+        }
+
+    @cached_property
+    def retriever(self) -> Retriever:
+        """What is searched: `data.corpus`, else all paragraphs of the rows, each once.
+
+        The one place where a retriever is chosen.
+        """
+        if self.data.corpus:
+            return BM25Retriever(load_corpus(Path(self.data.corpus)))
+        pages: dict[str, Document] = {}
+        for task in self._rows:
+            for page in documents_of(task):
+                pages.setdefault(page.id, page)
+        if not pages:
+            raise InputError(
+                "data.benchmarks",
+                got=f"{', '.join(self.data.benchmarks)}, whose rows have no paragraphs",
+                expected="a set with paragraphs, or data.corpus",
+                next_step="name a corpus.jsonl in data.corpus",
+            )
+        return BM25Retriever(list(pages.values()))
+
+    def tasks(self, split: str, num: int, *, offset: int = 0) -> list[Task]:
+        """Tasks of a split after `offset`; those of training begin again at their end."""
+        found = self._splits.get(split, [])
+        if not found and num:
+            raise self._too_few(split, "no row of this split")
+        if split == "train":
+            return [found[(offset + number) % len(found)] for number in range(num)]
+        return found[offset : offset + num]
+
+    def _too_few(self, split: str, got: str) -> InputError:
+        counts = Counter(task.split for task in self._rows)
+        return InputError(
+            f"data.benchmarks ({split})",
+            got=f"{got} (rows read: {dict(counts)})",
+            expected="at least one; development rows are for validation and test in equal parts",
+            next_step="name a set or file that has such rows",
+        )
+
+    def tasks_of_worlds(self, seeds: range, num: int | None) -> list[Task]:
+        """Public sets have no worlds."""
+        raise no_worlds("qa")
+
+    def make_env(self) -> Any:
+        """Search over the corpus; pages are shown with their titles."""
+        return SearchQA(
+            retriever_for=lambda row: self.retriever,
+            top_k=self.top_k,
+            style="documents",
+            max_chars=self.data.page_chars or None,
+        )
+
+    def trajectories(self, num: int, tokenizer: Any, *, split: str = "train") -> list[Trajectory]:
+        """The first `num` attempts by rule, failures kept; fewer where the split has no more."""
+        found = list(itertools.islice(self._attempts(split), num))
+        if not found and num:
+            raise self._too_few(split, "no row with gold facts, which first attempts are made from")
+        return found
+
+    def _attempts(self, split: str) -> Iterator[Trajectory]:
+        """One attempt a task, then a second one in other words, and so on; equal ones once."""
+        told: set[tuple[str, ...]] = set()
+        for variant in range(VARIANTS):
+            for task in self._splits.get(split, []):
+                if not hops_of(task):
+                    continue
+                seed = f"qa/{self.seed}/{variant}/{task.id}"
+                made = play(task, self.make_env(), seed=seed, max_turns=self.max_turns)
+                key = (task.id, *(step.action.text for step in made.steps))
+                if key not in told:
+                    told.add(key)
+                    yield made
+
+    def entities(self) -> tuple[str, ...]:
+        """Capital letters and numbers show what must not be told."""
+        return ()
+
+    def truth(self, rollout: Rollout) -> Truth:
+        """There is no oracle."""
+        return Truth()
+
+
+def _grouped(task: Task) -> Task:
+    """The task with the set in the name of its group: two sets may call a kind the same."""
+    parts = (task.columns.get("benchmark"), task.columns.get("group"))
+    group = " ".join(part for part in parts if part)
+    return replace(task, columns={**task.columns, "group": group}) if group else task
+
+
+def _read(entry: str, most: int) -> Iterator[Task]:
+    """The first `most` questions of each split of NAME or NAME:FILE."""
+    name, _, file = entry.partition(":")
+    if file:
+        yield from _first(read_benchmark(name, path=file), most)
+        return
+    for split in BENCHMARKS[name].splits if name in BENCHMARKS else (None,):
+        yield from _first(read_benchmark(name, split=split), most, stop=True)
+
+
+def _first(tasks: Iterable[Task], most: int, *, stop: bool = False) -> Iterator[Task]:
+    """At most `most` tasks of each split; `stop`: all are of one, so the rest is not read."""
+    counts: Counter[str] = Counter()
+    for task in tasks:
+        if task.kind != "qa":
+            continue
+        counts[task.split] += 1
+        if counts[task.split] <= most:
+            yield task
+        if stop and counts[task.split] >= most:
+            return
