@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from forethought.types import Episode, Task
 
 HELP = "play an environment by hand, or watch a model play it"
-CONFIGS = {"atlas": "demo/atlas", "gsm8k": "maths/gsm8k-smollm2", "workbook": "demo/workbook"}
+CONFIGS = {
+    "atlas": "demo/atlas",
+    "gsm8k": "maths/gsm8k-smollm2",
+    "qa": "search/multihop-smollm2",
+    "workbook": "demo/workbook",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

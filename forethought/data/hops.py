@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -21,7 +22,7 @@ REFERENCE = re.compile(r"#(\d+)")
 """How a sub-question of MuSiQue names the answer of an earlier one, counted from 1."""
 
 _IN_PARENTHESES = re.compile(r"\s*\([^()]*\)\s*$")
-_NEARBY = 60  # characters before an answer that count as its evidence, where no sentence is marked
+_NEARBY = 60  # characters beside an answer that count as its evidence, where no sentence is marked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +91,11 @@ class _Page:
     def evidence(self, answer: str) -> tuple[str, ...]:
         if self.marked:
             return self.marked
-        at = self.text.lower().find(answer.lower()) if answer else -1
-        if at < 0:
+        whole = rf"(?<!\w){re.escape(answer)}(?!\w)"
+        found = re.search(whole, self.text, re.IGNORECASE) if answer else None
+        if found is None:
             return (self.text,)
-        return (self.text[max(0, at - _NEARBY) : at + len(answer)].strip(),)
+        return (self.text[max(0, found.start() - _NEARBY) : found.end() + _NEARBY].strip(),)
 
 
 def _gold_pages(task: Task) -> dict[str, _Page]:
@@ -169,7 +171,9 @@ def _of_pages(task: Task, pages: Mapping[str, _Page]) -> list[Hop]:
     named = [page for page in order if _is_named(page.title, task.question)]
     rest = [page for page in order if page not in named]
     if not named:  # the page that names another one leads to it
-        rest.sort(key=lambda page: not any(_is_named(o.title, page.text) for o in rest if o != page))
+        rest.sort(
+            key=lambda page: not any(_is_named(o.title, page.text) for o in rest if o != page)
+        )
         named, rest = rest[:1], rest[1:]
     ways = [*named, *rest]
     return [
@@ -190,7 +194,13 @@ def _is_named(title: str, text: str) -> bool:
 
 
 def _names(title: str, subject: str) -> tuple[str, ...]:
-    """Title and subject as they are, then without what stands in parentheses behind them."""
+    """Title and subject as they are, then without parentheses at their end, then without accents."""
     whole = [html.unescape(name).strip() for name in (title, subject)]
-    found = dict.fromkeys((*whole, *(_IN_PARENTHESES.sub("", name) for name in whole)))
+    forms = [*whole, *(_IN_PARENTHESES.sub("", name) for name in whole)]
+    found = dict.fromkeys([*forms, *map(_unaccented, forms)])
     return tuple(name for name in found if name and not REFERENCE.search(name))
+
+
+def _unaccented(text: str) -> str:
+    parts = unicodedata.normalize("NFKD", text)
+    return "".join(letter for letter in parts if not unicodedata.combining(letter))

@@ -68,7 +68,9 @@ class QaDomain:
     @cached_property
     def _rows(self) -> list[Task]:
         """All rows that are used, with their paragraphs, in the order of the sets."""
-        found = [task for entry in self.data.benchmarks for task in _read(entry, self.data.max_rows)]
+        found = [
+            task for entry in self.data.benchmarks for task in _read(entry, self.data.max_rows)
+        ]
         again = [name for name, num in Counter(task.id for task in found).items() if num > 1]
         if again:
             raise InputError(

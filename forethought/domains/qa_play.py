@@ -17,6 +17,7 @@ from typing import Any
 from forethought.data.hops import Hop, filled, hops_of
 from forethought.envs.base import Observation, call_tool, row_of
 from forethought.foresight.grounding import contains, normalise
+from forethought.hindsight.qa_words import noun_of
 from forethought.hindsight.trajectory import Step, Trajectory
 from forethought.rewards.grading import grade
 from forethought.types import Action, StopReason, Task
@@ -83,8 +84,8 @@ def play(task: Task, env: Any, *, seed: str, max_turns: int) -> Trajectory:
     """
     env.reset(**row_of(task))
     game = _Play(task=task, hops=hops_of(task), env=env, rng=random.Random(seed))
-    tries = game.rng.choice((1, 1, 2, 3))
-    patience = max(1, len(game.hops) + game.rng.choice((-1, 0, 1, 2, 2)))
+    tries = game.rng.choice((1, 2, 2, 3))
+    patience = max(1, len(game.hops) + game.rng.choice((-1, 0, 1, 2, 3, 3)))
     searches = min(max_turns - 1, patience)
     while not game.done and len(game.steps) < searches:
         target = _next_target(game)
@@ -106,8 +107,12 @@ def _next_target(game: _Play) -> int | None:
 
 def _ask(game: _Play, target: int, tries: int) -> None:
     """Searches for a hop's page until it comes, the tries are spent or no new query is left."""
-    phrasings = game.rng.sample(PHRASINGS, len(PHRASINGS))
-    queries = [query_of(game.hops, target, how, game.task.question, game.seen()) for how in phrasings]
+    follows = game.hops[target].after and name_of(game.hops[target], game.seen())
+    known = PHRASINGS[:-1] if follows else PHRASINGS  # the whole question finds its first pages
+    phrasings = game.rng.sample(known, len(known))
+    queries = [
+        query_of(game.hops, target, how, game.task.question, game.seen()) for how in phrasings
+    ]
     fresh = [query for query in dict.fromkeys(queries) if query.lower() not in game.asked]
     for number, query in enumerate(fresh[:tries]):
         think = game.rng.choice(_AGAIN) if number else _thought(game, target)
@@ -137,7 +142,7 @@ def query_of(hops: Sequence[Hop], target: int, how: str, question: str, seen: st
     if how == "name":
         return name
     if how == "question" and hop.relation:
-        return f"What is the {hop.relation} of {name}?"
+        return f"What is the {noun_of(hop.relation)} of {name}?"
     return f"{name} {asked}"
 
 
@@ -168,7 +173,7 @@ def _thought(game: _Play, target: int) -> str:
     if told:
         what = f'"{told}"'
     else:
-        what = f"the {hop.relation} of {name}" if hop.relation else f"the page on {name}"
+        what = f"the {noun_of(hop.relation)} of {name}" if hop.relation else f"the page on {name}"
     forms = _NEXT if game.steps else _FIRST
     return game.rng.choice(forms).format(what=what, found=_found(game))
 
@@ -193,9 +198,7 @@ def _ended(game: _Play) -> Trajectory:
         think, answer = f"{_found(game)}Every page that I need has come.", game.task.answers[0]
     else:
         think, answer = f"{_found(game)}A page is missing and I stop here.", _guess(game)
-    game.steps.append(
-        Step(think=think, action=Action(kind="answer", text=answer), observation="")
-    )
+    game.steps.append(Step(think=think, action=Action(kind="answer", text=answer), observation=""))
     return _trajectory(game, success=supported, stop=StopReason.ANSWER)
 
 

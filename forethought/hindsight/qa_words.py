@@ -42,6 +42,33 @@ KINDS: dict[str, str] = (
 )
 """Relation -> the kind of thing it leads to."""
 
+NOUNS: dict[str, str] = {
+    "applies to jurisdiction": "jurisdiction",
+    "award received": "award",
+    "country of citizenship": "home country",
+    "date of birth": "birthday",
+    "educated at": "school",
+    "followed by": "successor",
+    "founded by": "founder",
+    "headquarters location": "head office",
+    "instance of": "kind",
+    "located in": "place",
+    "located in the administrative territorial entity": "district",
+    "lyrics by": "writer of the words",
+    "member of": "group",
+    "member of political party": "party",
+    "member of sports team": "team",
+    "named after": "source of the name",
+    "owned by": "owner",
+    "part of": "larger whole",
+    "place of birth": "birthplace",
+    "position held": "office",
+    "publication date": "date of publication",
+    "shares border with": "neighbour",
+}
+"""Relations in words that can stand behind "the". Pages are called Place of birth, so that those
+words would be a name."""
+
 SIGNS: frozenset[str] = frozenset(
     """
     born died married wife husband son daughter father mother brother sister family buried
@@ -70,7 +97,7 @@ THINGS: frozenset[str] = frozenset(
     university museum city town village county district country river lake mountain island party
     singer songwriter musician rapper composer actor actress director producer writer author
     politician footballer player coach artist painter architect scientist genus species language
-    church battle treaty award opera publication franchise airport league
+    church battle treaty award opera airport league
     """.split()
 )
 """What a page can be of: those signs that say what something is."""
@@ -88,3 +115,8 @@ PLAIN: frozenset[str] = frozenset(
 def kind_of(relation: str) -> str:
     """The kind of thing that a relation leads to; "" where the table does not say."""
     return KINDS.get(" ".join(relation.lower().split()), "")
+
+
+def noun_of(relation: str) -> str:
+    """A relation in words that can stand behind "the"."""
+    return NOUNS.get(" ".join(relation.lower().split()), relation)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from forethought.data.hops import REFERENCE, Hop, hops_of
 from forethought.foresight.grounding import contains, normalise
-from forethought.hindsight.qa_words import PLAIN, SIGNS, THINGS, kind_of
+from forethought.hindsight.qa_words import PLAIN, SIGNS, THINGS, kind_of, noun_of
 from forethought.hindsight.trajectory import Step, Trajectory
 from forethought.hindsight.writer import MAX_KEYWORDS, with_level
 from forethought.types import Foresight
@@ -127,9 +127,7 @@ def _count(left: int) -> str:
     return f"{left} hop{'s' * (left != 1)} open" if left else "nothing open"
 
 
-def _told(
-    search: _Search, hops: Sequence[Hop], question: str, *, past: bool = False
-) -> str:
+def _told(search: _Search, hops: Sequence[Hop], question: str, *, past: bool = False) -> str:
     verb, result = ("looked up", "got") if past else ("look up", "expect")
     if search.goal is None:
         return f"{verb} what is known already"
@@ -147,12 +145,15 @@ def phrase_of(hops: Sequence[Hop], number: int, question: str) -> str:
     hop = hops[number]
     earlier = next((hops[n].relation for n in hop.after if hops[n].relation), "")
     if hop.relation:
-        return f"the {hop.relation}{f' of that {earlier}' if earlier else ''}"
+        return f"the {noun_of(hop.relation)}{f' of that {noun_of(earlier)}' if earlier else ''}"
     if hop.question:
         words = _plain_words(REFERENCE.sub("that", hop.question), question)
         if len(words) > 1:
-            return f"the step \"{' '.join(words)}\""
-    return "the page that this leads to" if hop.after else "a page that the question names"
+            return f'the step "{" ".join(words)}"'
+    if hop.after:
+        return "the page that this leads to"
+    named = any(contains(name, question) for name in hop.names)
+    return f"a page that the question {'names' if named else 'describes'}"
 
 
 def _plain_words(text: str, question: str) -> list[str]:
