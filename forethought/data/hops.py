@@ -1,9 +1,9 @@
 """The way to an answer as hops: what each one asks, of whom, and the text that settles it.
 
-Built once from the columns of `forethought.data.benchmark_rows`, whatever a set gives: sub-questions
-(MuSiQue), triples (2WikiMultihopQA), or gold facts alone (HotpotQA, passages of NQ). The hops take
-the place of the column `decomposition`, which no environment is given, as JSON objects with the
-fields of `Hop`.
+Built once from the columns of `forethought.data.benchmark_rows`, whatever a set gives:
+sub-questions (MuSiQue), triples (2WikiMultihopQA), or gold facts alone (HotpotQA, passages of NQ).
+The hops take the place of the column `decomposition`, which no environment is given, as JSON
+objects with the fields of `Hop`.
 """
 
 from __future__ import annotations
@@ -71,13 +71,19 @@ def with_hops(task: Task) -> Task:
     steps = task.columns.get("decomposition") or ()
     pages = _gold_pages(task)
     hops = _of_steps(steps, pages) if steps else _of_pages(task, pages)
-    rows: list[JsonRow] = [asdict(hop) for hop in hops] if all(h.evidence for h in hops) else []
+    rows = [_row_of(hop) for hop in hops] if all(hop.evidence for hop in hops) else []
     kept = {
         key: value
         for key, value in task.columns.items()
         if key not in ("paragraphs", "supporting", "decomposition")
     }
     return replace(task, columns={**kept, "decomposition": rows} if rows else kept)
+
+
+def _row_of(hop: Hop) -> JsonRow:
+    """The hop as JSON has it: lists, so that a row that was read is the row that was written."""
+    fields = asdict(hop)
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in fields.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +200,7 @@ def _is_named(title: str, text: str) -> bool:
 
 
 def _names(title: str, subject: str) -> tuple[str, ...]:
-    """Title and subject as they are, then without parentheses at their end, then without accents."""
+    """Title and subject as they are, then without parentheses at their end, then unaccented."""
     whole = [html.unescape(name).strip() for name in (title, subject)]
     forms = [*whole, *(_IN_PARENTHESES.sub("", name) for name in whole)]
     found = dict.fromkeys([*forms, *map(_unaccented, forms)])

@@ -25,7 +25,9 @@ from forethought.domains.qa_play import VARIANTS, play
 from forethought.domains.taught import writer_of
 from forethought.envs.search_qa import SearchQA
 from forethought.errors import InputError
+from forethought.hindsight.corpus import CorpusBuilder
 from forethought.hindsight.qa_writer import QaWriter
+from forethought.hindsight.records import Label, Labelled
 from forethought.hindsight.trajectory import Trajectory
 from forethought.hindsight.writer import Writer
 from forethought.rewards.grading import squad_normalise
@@ -43,6 +45,7 @@ class QaDomain:
     seed: int
     top_k: int
     max_turns: int
+    max_tokens: int  # of an episode
     text_format: TextFormat
     writer: Writer
     env_name: str = "search_qa"
@@ -56,6 +59,7 @@ class QaDomain:
             seed=config.seed,
             top_k=config.rollout.top_k_documents,
             max_turns=config.rollout.max_turns,
+            max_tokens=config.rollout.max_context_tokens,
             text_format=TextFormat(
                 name="search",
                 style="search",
@@ -155,25 +159,41 @@ class QaDomain:
         )
 
     def trajectories(self, num: int, tokenizer: Any, *, split: str = "train") -> list[Trajectory]:
-        """The first `num` attempts by rule, failures kept; fewer where the split has no more."""
-        found = list(itertools.islice(self._attempts(split), num))
+        """The first `num` attempts by rule, failures kept; fewer where the split has no more.
+
+        With a tokenizer, those that `rollout.max_context_tokens` has no room for are left out.
+        """
+        fitting = (made for made in self._attempts(split) if self._fits(made, tokenizer))
+        found = list(itertools.islice(fitting, num))
         if not found and num:
             raise self._too_few(split, "no row with gold facts, which first attempts are made from")
         return found
 
+    def _fits(self, made: Trajectory, tokenizer: Any) -> bool:
+        """Whether an attempt with blocks by rule keeps the bound of the policy's episodes."""
+        if tokenizer is None:
+            return True
+        builder = CorpusBuilder(
+            text_format=self.text_format,
+            tokenizer=tokenizer,
+            writer=QaWriter(max_turns=self.max_turns),
+        )
+        label = Label(value=0.5, source="outcome", s=0, k=1, prior=0.5)
+        item = Labelled(trajectory=made, labels=(label,) * len(made.steps))
+        return len(builder.tagged([item], 0).sequence.ids) <= self.max_tokens
+
     def _attempts(self, split: str) -> Iterator[Trajectory]:
         """One attempt a task, then a second one in other words, and so on; equal ones once."""
         told: set[tuple[str, ...]] = set()
-        for variant in range(VARIANTS):
-            for task in self._splits.get(split, []):
-                if not hops_of(task):
-                    continue
-                seed = f"qa/{self.seed}/{variant}/{task.id}"
-                made = play(task, self.make_env(), seed=seed, max_turns=self.max_turns)
-                key = (task.id, *(step.action.text for step in made.steps))
-                if key not in told:
-                    told.add(key)
-                    yield made
+        for variant, task in itertools.product(range(VARIANTS), self._splits.get(split, [])):
+            if not hops_of(task):
+                continue
+            seed = f"qa/{self.seed}/{variant}/{task.id}"
+            made = play(task, self.make_env(), seed=seed, max_turns=self.max_turns)
+            key = (task.id, *(step.action.text for step in made.steps))
+            if key not in told:
+                told.add(key)
+                yield made
 
     def entities(self) -> tuple[str, ...]:
         """Capital letters and numbers show what must not be told."""

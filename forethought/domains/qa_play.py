@@ -29,13 +29,12 @@ PHRASINGS = ("name", "relation", "question", "whole")
 VARIANTS = 4
 """Trajectories of a task that differ in phrasing, at most."""
 
-_STOP_WORDS = frozenset(
-    """
-    a an the of in on at to for from by with and or is are was were be been did do does has have had
-    who whom whose which what when where how why that this these those it its as into than both also
-    his her their he she they there
-    """.split()
-)
+_STOP_TEXT = """
+a an the of in on at to for from by with and or is are was were be been did do does has have had
+who whom whose which what when where how why that this these those it its as into than both also
+his her their he she they there
+"""
+_STOP_WORDS = frozenset(_STOP_TEXT.split())
 _FIRST = ("I start with {what}.", "First I need {what}.", "The question turns on {what}.")
 _NEXT = ("{found}Next I need {what}.", "{found}Now I look up {what}.", "{found}Open: {what}.")
 _AGAIN = ("That page did not come; I ask in other words.", "Not there. I try another query.")
@@ -206,7 +205,7 @@ def _guess(game: _Play) -> str:
     """What was found last, or none; never an accepted answer, for nothing supports it."""
     found = [game.hops[n].answer for n in sorted(game.came) if n in game.told]
     options = [answer for answer in found[-1:] if answer and contains(answer, game.seen())]
-    guesses = [*(options if game.rng.random() < 0.5 else ()), NOTHING, "unknown"]
+    guesses: list[str] = [*(options if game.rng.random() < 0.5 else ()), NOTHING, "unknown"]
     answers = game.task.answers
     return next(guess for guess in guesses if not grade(game.task.kind, guess, answers).correct)
 

@@ -69,46 +69,43 @@ NOUNS: dict[str, str] = {
 """Relations in words that can stand behind "the". Pages are called Place of birth, so that those
 words would be a name."""
 
-SIGNS: frozenset[str] = frozenset(
-    """
-    born died married wife husband son daughter father mother brother sister family buried
-    directed produced written starring stars composed performed recorded sung created designed
-    founded established opened built located published released premiered won awarded elected
-    appointed educated graduated studied played plays signed traded
-    film films movie drama comedy western documentary animated silent sequel series television
-    episode song single album band singer songwriter musician rapper composer lyrics label opera
-    actor actress director producer screenwriter writer author novel novelist poet book magazine
-    newspaper journalist painter artist architect scientist physicist professor politician
-    president minister governor senator king queen emperor prince bishop lawyer activist soldier
-    officer explorer footballer player coach team club league season championship tournament
-    company corporation manufacturer brand organization association party university college
-    school institute museum city town village county district province state country capital
-    region island river lake mountain waterfall border population municipality commune airport
-    railway station bridge church language religion battle war treaty army species genus family
-    disease symptoms award prize medal record
-    """.split()
-)
+_SIGNS = """
+born died married wife husband son daughter father mother brother sister family buried
+directed produced written starring stars composed performed recorded sung created designed
+founded established opened built located published released premiered won awarded elected
+appointed educated graduated studied played plays signed traded
+film films movie drama comedy western documentary animated silent sequel series television
+episode song single album band singer songwriter musician rapper composer lyrics label opera
+actor actress director producer screenwriter writer author novel novelist poet book magazine
+newspaper journalist painter artist architect scientist physicist professor politician
+president minister governor senator king queen emperor prince bishop lawyer activist soldier
+officer explorer footballer player coach team club league season championship tournament
+company corporation manufacturer brand organization association party university college
+school institute museum city town village county district province state country capital
+region island river lake mountain waterfall border population municipality commune airport
+railway station bridge church language religion battle war treaty army species genus family
+disease symptoms award prize medal record
+"""
+SIGNS: frozenset[str] = frozenset(_SIGNS.split())
 """Plain words for types and properties; none of them is a name."""
 
 
-THINGS: frozenset[str] = frozenset(
-    """
-    film series album song band novel book magazine newspaper company club team school college
-    university museum city town village county district country river lake mountain island party
-    singer songwriter musician rapper composer actor actress director producer writer author
-    politician footballer player coach artist painter architect scientist genus species language
-    church battle treaty award opera airport league
-    """.split()
-)
+_THINGS = """
+film series album song band novel book magazine newspaper company club team school college
+university museum city town village county district country river lake mountain island party
+singer songwriter musician rapper composer actor actress director producer writer author
+politician footballer player coach artist painter architect scientist genus species language
+church battle treaty award opera airport league
+"""
+THINGS: frozenset[str] = frozenset(_THINGS.split())
 """What a page can be of: those signs that say what something is."""
 
-PLAIN: frozenset[str] = frozenset(
-    """
-    a an the of in on at to for from by with and or is are was were be been did do does has have had
-    who whom whose which what when where how many much long old kind type name named called term
-    first last same other own most usual average number people person place year date time day
-    """.split()
-)
+_PLAIN = """
+a an the of in on at to for from by with and or is are was were be been did do does has have had
+who whom whose which what when where how many much long old kind type name named called term
+first last same other own most usual average number people person place year date time day
+"""
+PLAIN: frozenset[str] = frozenset(_PLAIN.split())
 """Words of any question."""
 
 

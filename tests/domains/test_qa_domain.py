@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from forethought.cli import main
 from forethought.config import load_config
 from forethought.data.benchmarks import read_benchmark
 from forethought.data.hops import hops_of
@@ -21,6 +23,7 @@ from forethought.hindsight.trajectory import Trajectory
 from forethought.rewards.grading import grade, squad_normalise
 from forethought.types import StopReason
 from tests.domains.qa_builders import ENTRIES, overrides, qa_domain
+from tests.training.training_builders import byte_tokenizer
 
 ALL = 10**6
 
@@ -95,6 +98,32 @@ def test_rows_of_a_file_for_testing_only_test(tmp_path: Path) -> None:
         made.tasks("train", 1)
     with pytest.raises(InputError, match="gold facts"):
         made.trajectories(1, None, split="test")
+
+
+def test_sets_are_found_by_name_and_a_bound_reads_no_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORETHOUGHT_DATA", str(tmp_path))
+    packed = Path(ENTRIES[0].partition(":")[2]).read_bytes()
+    for split in ("train", "val"):
+        (tmp_path / f"2wiki_{split}.jsonl.gz").write_bytes(packed)
+    by_name, by_file = qa_domain("2wiki"), qa_domain(ENTRIES[0])
+    for split in ("train", "val", "test"):
+        assert by_name.tasks(split, 5) == by_file.tasks(split, 5)
+    assert by_name.trajectories(20, None) == by_file.trajectories(20, None)
+    rows = gzip.decompress(packed).splitlines(keepends=True)
+    (tmp_path / "2wiki_train.jsonl.gz").unlink()
+    (tmp_path / "2wiki_train.jsonl").write_bytes(b"".join(rows[:2]) + b"no JSON\n")
+    short = qa_domain("2wiki", data__max_rows="2")
+    assert len({task.id for task in short.tasks("train", 9)}) == 2
+
+
+def test_a_file_that_tasks_wrote_is_as_good(tmp_path: Path) -> None:
+    name, _, file = ENTRIES[2].partition(":")
+    assert main(["tasks", name, "--from", file, "--out", str(tmp_path)]) == 0
+    written, published = qa_domain(f"plain:{tmp_path / 'tasks.jsonl'}"), qa_domain(ENTRIES[2])
+    assert written.tasks("train", 10) == published.tasks("train", 10)
+    assert written.trajectories(10, None) == published.trajectories(10, None)
 
 
 def test_the_bound_on_rows_is_one_of_each_set_and_split() -> None:
@@ -175,6 +204,15 @@ def test_no_attempt_is_longer_than_an_episode(domain: QaDomain, max_turns: int) 
     for task in domain.tasks("train", 30):
         made = play(task, domain.make_env(), seed="s", max_turns=max_turns)
         assert 1 <= len(made.steps) <= max_turns and made.steps[-1].action.kind == "answer"
+
+
+def test_an_attempt_that_has_no_room_is_left_out() -> None:
+    tokenizer = byte_tokenizer()
+    made = qa_domain(rollout__max_context_tokens="3000").trajectories(20, tokenizer)
+    free = qa_domain(rollout__max_context_tokens="100000").trajectories(20, tokenizer)
+    long = max(len("".join(s.observation for s in each.steps)) for each in free)
+    assert long > 3000 and len(made) == len(free) == 20
+    assert all(sum(len(s.observation) for s in each.steps) < 3000 for each in made)
 
 
 def test_a_page_that_is_cut_before_its_fact_does_not_count(attempts: list[Trajectory]) -> None:

@@ -116,7 +116,7 @@ def test_the_writer_is_a_function_of_its_arguments(
 
 
 def test_text_does_not_tell_the_label(domain: QaDomain, attempts: list[Trajectory]) -> None:
-    """The placebo `constant` changes the number and nothing else, so nothing else may hang on it."""
+    """The placebo `constant` changes the number alone, so nothing else may hang on it."""
     for made, step in places(attempts)[:60]:
         low, high = (domain.writer.write(made, step, q) for q in (0.05, 0.95))
         assert (low.roadmap, low.keywords, low.analysis) == (
