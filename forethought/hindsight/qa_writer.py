@@ -105,14 +105,15 @@ class QaWriter:
 
 
 def _searches(trajectory: Trajectory) -> list[_Search]:
-    """The searches in order; the goal of one that brought nothing is the first open hop."""
+    """The searches in order; one that brought nothing went for the open hop that it named first."""
     hops, had, found = hops_of(trajectory.task), set[int](), list[_Search]()
     for step in trajectory.steps:
         if step.action.kind != "search":
             continue
         still = [n for n in range(len(hops)) if n not in had]
         came = tuple(n for n in still if hops[n].came(step.observation))
-        goal = next(iter([*came, *still]), None)
+        named = [n for n in still if any(contains(m, step.action.text) for m in hops[n].names)]
+        goal = next(iter([*came, *named, *still]), None)
         found.append(_Search(goal=goal, came=came, reply=step.observation))
         had |= set(came)
     return found
