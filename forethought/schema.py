@@ -127,21 +127,44 @@ class PrepareConfig(Section):
     labels: Literal["measured", "teacher"] = "measured"  # or the teacher's guess in hindsight
 
 
-class TeacherConfig(Section):
-    """The model that writes blocks for `prepare.writer = "teacher"`, behind OPENAI_BASE_URL."""
+class AskedConfig(Section):
+    """How hard a model behind OPENAI_BASE_URL is asked, and where to stop."""
 
-    model: str = ""  # the name that the server knows
-    temperature: float = Field(0.6, ge=0)
-    top_p: float = Field(0.95, gt=0, le=1)
-    max_tokens: int = Field(1024, ge=1)  # of one reply
     parallel: int = Field(8, ge=1)  # requests at a time
     tries: int = Field(5, ge=1)  # of one request, with longer and longer pauses
     timeout_s: float = Field(120.0, gt=0)  # of one try
     price_prompt: float = Field(0.0, ge=0)  # of a million tokens in, for estimate and bound
     price_completion: float = Field(0.0, ge=0)  # of a million tokens out
     max_total_tokens: int | None = Field(None, ge=1)  # in and out; the run stops there
-    max_cost: float | None = Field(None, gt=0)  # by the prices; no run starts that may cost more
+    max_cost: float | None = Field(None, gt=0)  # by the prices; the run stops there
+
+
+class TeacherConfig(AskedConfig):
+    """The model that writes blocks for `prepare.writer = "teacher"`.
+
+    Its `max_cost` also bounds the estimate: no run starts that may cost more.
+    """
+
+    model: str = ""  # the name that the server knows
+    temperature: float = Field(0.6, ge=0)
+    top_p: float = Field(0.95, gt=0, le=1)
+    max_tokens: int = Field(1024, ge=1)  # of one reply
     max_failed_share: float = Field(0.05, ge=0, le=1)  # of turns without a block
+
+
+class JudgeConfig(AskedConfig):
+    """Who says whether an answer is right."""
+
+    kind: Literal["exact", "llm"] = "exact"  # llm: where it is no exact match, a model is asked
+    model: str = ""  # the name that the server knows
+    max_tokens: int = Field(512, ge=1)  # of one reply, hidden thought included
+
+
+class ServedConfig(AskedConfig):
+    """A model behind a server that is evaluated (`--model openai:NAME`); bounds of its episodes."""
+
+    max_turn_tokens: int = Field(2048, ge=8)  # in place of rollout.max_turn_tokens
+    max_context_tokens: int = Field(16_384, ge=32)  # in place of rollout.max_context_tokens
 
 
 class MidtrainConfig(SupervisedConfig):
@@ -289,7 +312,9 @@ class RunConfig(Section):
     midtrain: MidtrainConfig = MidtrainConfig()
     sft: SftConfig = SftConfig()
     rl: RlConfig = RlConfig()
+    judge: JudgeConfig = JudgeConfig()
     eval: EvalConfig = EvalConfig()
+    served: ServedConfig = ServedConfig()
     control: ControlConfig = ControlConfig()
 
     @model_validator(mode="after")
@@ -319,6 +344,12 @@ class RunConfig(Section):
                 'prepare.labels = "teacher" needs prepare.writer = "teacher", and sft.relabel = '
                 "false so that they are not measured after all"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _judge_is_named(self) -> RunConfig:
+        if self.judge.kind == "llm" and not self.judge.model:
+            raise ValueError('judge.kind = "llm" without judge.model')
         return self
 
     @property
