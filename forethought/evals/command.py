@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from forethought.chat.judge import judge_of
 from forethought.config import read_resolved
 from forethought.data.tasks import load_tasks
 from forethought.domains import Domain, make_domain
-from forethought.errors import InputError, MissingError
+from forethought.errors import InputError
 from forethought.evals.baselines import BASELINES, scripted_backend, workbook_backend
 from forethought.evals.estimate import estimate_of
 from forethought.evals.estimates import Estimating, fit_tasks
@@ -25,6 +26,7 @@ from forethought.evals.run import (
     tasks_hash,
     write_evaluation,
 )
+from forethought.evals.served import PREFIX, Served, check_mode, play_served
 from forethought.evals.ways import play
 from forethought.jsonl import write_json
 from forethought.progress import say
@@ -56,6 +58,7 @@ class EvalRequest:
     mode: str = ""
     temperature: float | None = None
     seed: int | None = None
+    parallel: int | None = None  # requests at a time, of a model behind a server
     estimates: bool = False  # whether other estimates of the same episodes are made, too
 
 
@@ -64,8 +67,10 @@ def evaluate(config: RunConfig, request: EvalRequest) -> dict[str, Any]:
 
     Raises:
         InputError: options that do not fit together, a model or file that cannot be read.
-        MissingError: a model behind a server.
+        MissingError: no server for a model or a judge behind one.
+        GuardRail: a bound on what may be asked of a server is reached.
     """
+    _check_options(request)
     config = _with_law(config, request)
     mode = _mode(request)
     domain = _domain(config, request)
@@ -73,23 +78,49 @@ def evaluate(config: RunConfig, request: EvalRequest) -> dict[str, Any]:
     if request.num is not None and len(tasks) < request.num:
         say(f"--num {request.num}: there are only {len(tasks)} tasks, so these are evaluated")
     setting = setting_of(config, domain, request, mode, split)
-    if request.model not in BASELINES:
+    if request.model.startswith(PREFIX):
+        section = config.served
+        if request.parallel is not None:
+            section = section.model_copy(update={"parallel": request.parallel})
+        result = play_served(setting, tasks, Served(model=request.model, section=section))
+    elif request.model in BASELINES:
+        result = _scripted(config, setting, tasks, request.model)
+    else:
         return _modelled(config, setting, tasks, request, mode)
-    if request.estimates:
+    return write_evaluation(setting, result, request.out)
+
+
+def _check_options(request: EvalRequest) -> None:
+    """Refuses options that a kind of policy cannot heed.
+
+    Raises:
+        InputError: estimates of a policy without probabilities, or parallel requests to no server.
+    """
+    served = request.model.startswith(PREFIX)
+    if request.estimates and (served or request.model in BASELINES):
+        kind = "a model behind a server" if served else "a scripted policy"
         raise InputError(
             "--estimates",
-            got=f"a scripted policy ({request.model})",
-            expected="a model: a script has no probabilities",
+            got=f"{kind} ({request.model})",
+            expected="a model of this machine: nothing else gives probabilities",
             next_step="drop --estimates, or name a model",
         )
-    result = _scripted(config, setting, tasks, request.model)
-    return write_evaluation(setting, result, request.out)
+    if request.parallel is not None and not served:
+        raise InputError(
+            "--parallel",
+            got=f"{request.parallel} for {request.model}",
+            expected=f"a model behind a server ({PREFIX}NAME)",
+            next_step="drop --parallel",
+        )
 
 
 def _mode(request: EvalRequest) -> Mode:
     """The mode asked for, else the one that the policy was made for."""
     if request.model not in BASELINES:
-        return parse_mode(request.mode or own_mode(request.model))
+        mode = parse_mode(request.mode or own_mode(request.model))
+        if request.model.startswith(PREFIX):
+            check_mode(request.model, request.mode, mode)
+        return mode
     mode = parse_mode(request.mode or "plain")
     if mode.prompt != "plain":
         raise InputError(
@@ -145,6 +176,8 @@ def trained_config(model: str) -> RunConfig | None:
 
 def _run_of(model: str) -> Path | None:
     """The run folder of RUN/STAGE, RUN/ARM/STAGE or RUN/STAGE/model; None for other models."""
+    if model.startswith(PREFIX):
+        return None
     path = Path(model)
     for parent in list(path.parents)[:3]:
         if RunPaths(parent).resolved.is_file():
@@ -254,6 +287,7 @@ def setting_of(
             sampling=Sampling(temperature=temperature, max_tokens=bounds.max_turn_tokens),
         ),
         reward=RewardConfig(),
+        judge=judge_of(config, needed=True),
         seed=config.seed if request.seed is None else request.seed,
         split=split,
         mode=mode.prompt,
@@ -313,11 +347,6 @@ def _modelled(
 ) -> dict[str, Any]:
     """Plays and writes the evaluation of a model, then its estimates; returns the summary."""
     name = request.model
-    if name.startswith("openai:"):
-        raise MissingError(
-            "models behind a server (openai:NAME)",
-            next_step="evaluate a local model; a server back-end is not part of this version",
-        )
     from forethought.data.models import resolve_model
     from forethought.rollout.hf.backend import backend_for
     from forethought.training.policy import Policy

@@ -218,7 +218,8 @@ class _Runner:
     def take(self, live: Live, completion: Completion) -> None:
         """Appends a sampled turn and decides what it leads to."""
         if completion.stop == "abort":
-            live.error = RolloutError(kind="backend", message="the back-end gave up the request")
+            message = completion.reason or "the back-end gave up the request"
+            live.error = RolloutError(kind="backend", message=message)
             live.end_by_error()
             return
         forced = live.prefix
