@@ -76,6 +76,7 @@ class ChatFailure:
     """Why no reply came, after all retries."""
 
     reason: str
+    refusal: InputError | None = field(default=None, compare=False)  # it would be refused again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +203,7 @@ class ChatClient:
         self._cache, self._transport, self._sleep = cache, transport, sleep
         self._lock = threading.Lock()
         self._stopping = False
+        self._heard = False  # whether this model ever replied, now or in the cache
 
     @property
     def cost(self) -> float:
@@ -217,7 +219,7 @@ class ChatClient:
         total = cached = prompt = completion = 0
         for request in requests:
             total += 1
-            if self._read(request) is not None:
+            if self.known(request) is not None:
                 cached += 1
                 continue
             prompt += request.prompt_tokens
@@ -235,17 +237,28 @@ class ChatClient:
 
         Raises:
             MissingError: there is no address, or nothing listens there (`ServerDown`).
-            InputError: the server refuses what is asked (a wrong key, no such model).
+            InputError: the server refuses what is asked (a wrong key, no such model, an option that
+                it does not know); one refused request among others is a failure in its place.
             GuardRail: a bound of `limits` is reached; replies that came are in the cache.
         """
-        known = {each: self._read(each) for each in dict.fromkeys(requests)}
+        known = {each: self.known(each) for each in dict.fromkeys(requests)}
         found: dict[ChatRequest, ChatReply | ChatFailure] = {
             request: reply for request, reply in known.items() if reply is not None
         }
         missing = [request for request in known if request not in found]
+        self._heard = self._heard or bool(found)
         if missing:  # a writer asks for one block at a time, and most come from the cache
-            found |= zip(missing, self._ask_all(missing), strict=True)
+            came = self._ask_all(missing)
+            self._check_refusals(came)
+            found |= zip(missing, came, strict=True)
         return [found[request] for request in requests]
+
+    def _check_refusals(self, replies: Sequence[ChatReply | ChatFailure]) -> None:
+        """A server that refuses all that it was ever asked cannot do what is asked of it."""
+        refusals = [r.refusal for r in replies if isinstance(r, ChatFailure) and r.refusal]
+        if not self._heard and len(refusals) == len(replies):
+            raise refusals[0]
+        self._heard = self._heard or any(isinstance(reply, ChatReply) for reply in replies)
 
     def _ask_all(self, requests: Sequence[ChatRequest]) -> list[ChatReply | ChatFailure]:
         with ThreadPoolExecutor(self.limits.parallel) as pool:
@@ -290,7 +303,8 @@ class ChatClient:
         if response.status in _AGAIN:
             return None, f"HTTP {response.status}", response.retry_after
         if response.status in _THIS_ONE:
-            return ChatFailure(reason=str(RefusedError(self._url, response))), "", None
+            refusal = RefusedError(self._url, response)
+            return ChatFailure(reason=str(refusal), refusal=refusal), "", None
         if response.status != 200:
             raise RefusedError(self._url, response)
         return _reply(response.body), f"no completion in {response.body[:120]!r}", None
@@ -319,7 +333,8 @@ class ChatClient:
             write_json(file, {"request": request.body(self.model), "reply": row})
         return reply
 
-    def _read(self, request: ChatRequest) -> ChatReply | None:
+    def known(self, request: ChatRequest) -> ChatReply | None:
+        """The reply that is kept for a request; None where it has to be asked for."""
         file = self._file(request)
         if file is None or not file.is_file():
             return None

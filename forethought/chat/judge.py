@@ -73,7 +73,8 @@ class LlmJudge:
 
     def estimate(self, rollouts: Sequence[Rollout]) -> Estimate:
         """What `rule` will take if every first reply is a verdict; nothing is sent."""
-        return self.client.estimate([self._request(r) for r in rollouts if _unsettled(r)])
+        found = [_by_the_grader(rollout) for rollout in rollouts]
+        return self.client.estimate([self._request(rollouts[n]) for n in _unsettled(found)])
 
     def rule(self, rollouts: Sequence[Rollout]) -> list[Ruling | None]:
         """One ruling a rollout; None for those that the machine ended.
@@ -83,8 +84,8 @@ class LlmJudge:
             InputError: the server refuses the key or knows no such model.
             GuardRail: a bound of the client is reached; replies so far are kept.
         """
-        found = [None if r.error is not None else exact_ruling(r) for r in rollouts]
-        places = [n for n, rollout in enumerate(rollouts) if _unsettled(rollout)]
+        found = [_by_the_grader(rollout) for rollout in rollouts]
+        places = _unsettled(found)
         opinions = self._opinions([self._request(rollouts[n]) for n in places])
         for place, opinion in zip(places, opinions, strict=True):
             ruling = found[place]
@@ -127,14 +128,20 @@ class LlmJudge:
         try:
             return self.client.ask(requests)
         except ServerDown as error:  # the rollouts are played: they are counted as lost, not thrown
-            return [ChatFailure(reason=str(error))] * len(requests)
+            lost = ChatFailure(reason=str(error))
+            return [self.client.known(request) or lost for request in requests]
 
 
-def _unsettled(rollout: Rollout) -> bool:
-    """Whether there is an answer that the grader does not accept."""
-    if rollout.error is not None or not (rollout.answer or "").strip():
-        return False
-    return not exact_ruling(rollout).exact
+def _by_the_grader(rollout: Rollout) -> Ruling | None:
+    return None if rollout.error is not None else exact_ruling(rollout)
+
+
+def _unsettled(found: Sequence[Ruling | None]) -> list[int]:
+    """Where there is an answer that the grader does not accept."""
+    wrong = [
+        (n, ruling) for n, ruling in enumerate(found) if ruling is not None and not ruling.exact
+    ]
+    return [n for n, ruling in wrong if ruling.how not in ("no_answer", "none")]
 
 
 def _ruled(ruling: Ruling, opinion: Opinion | str, name: str) -> Ruling:

@@ -167,13 +167,30 @@ def test_no_verdict_after_all_retries_is_a_lost_rollout_and_never_a_zero() -> No
     "what",
     [
         Response(status=500, body=b""),
-        Response(status=400, body=b"too long"),
         UnreachableError("unreachable: refused"),
     ],
-    ids=["broken", "refused", "down"],
+    ids=["broken", "down"],
 )
 def test_a_server_that_fails_loses_the_rollout_and_never_gives_a_zero(what: Any) -> None:
     check_silence(failing(FakeServer(lambda body: what), parallel=1), "")
+
+
+def test_one_refused_request_is_lost_and_a_server_that_refuses_all_is_the_users_to_mend() -> None:
+    long = Response(status=400, body=b"too long")
+    fake = FakeServer(lambda body: long if facts(body)["prediction"] == "Bush" else says(body))
+    found = episodes(LlmJudge(fake.client()), [attempt("Barry"), attempt("Bush", 1)])
+    assert [e.success for e in found] == [1, None]
+    assert found[1].error is not None and "too long" in found[1].error.message
+    with pytest.raises(InputError, match="HTTP 400: too long"):
+        LlmJudge(fake.client()).rule([attempt("Bush")])
+
+
+def test_what_was_said_before_the_server_went_down_still_counts(tmp_path: Path) -> None:
+    LlmJudge(FakeServer(says).client(tmp_path)).rule([attempt("Barry")])
+    down = FakeServer(lambda body: UnreachableError("unreachable: refused"))
+    judge = LlmJudge(down.client(tmp_path, tries=1))
+    found = episodes(judge, [attempt("Barry"), attempt("Bush", 1)])
+    assert [e.success for e in found] == [1, None]
 
 
 def test_a_wrong_key_and_a_missing_address_are_the_users_to_mend() -> None:

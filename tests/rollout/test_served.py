@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -228,6 +229,27 @@ def test_a_second_run_asks_for_nothing_and_plays_the_same(tmp_path: Any) -> None
     first, second = (FakeServer(lambda body: f"<search>{body['seed']}") for _ in range(2))
     assert run(first) == run(second)
     assert len(first.bodies) == 9 and second.bodies == []
+
+
+def test_a_killed_run_asks_only_for_what_is_missing(tmp_path: Any) -> None:
+    left = threading.Semaphore(5)
+
+    def searching(body: Body) -> str:
+        return f"<search>{body['seed']}"
+
+    def dying(body: Body) -> str | Exception:
+        return searching(body) if left.acquire(blocking=False) else SystemError("killed")
+
+    def run(fake: FakeServer) -> list[Any]:
+        backend = ServedBackend(fake.client(tmp_path, parallel=2))
+        starts = [start(number) for number in range(3)]
+        return told(run_rollouts_sync(starts, backend, FORM, PIECES, BIG))
+
+    with pytest.raises(SystemError):
+        run(FakeServer(dying))
+    resumed, whole = FakeServer(searching), FakeServer(searching)
+    found = run(resumed)
+    assert len(resumed.bodies) == 9 - 5 and run(whole) == found and whole.bodies == []
 
 
 def test_a_spending_bound_stops_the_run() -> None:
