@@ -13,8 +13,9 @@ import os
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from forethought.errors import InputError
 from forethought.files import open_input
@@ -34,7 +35,7 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, JsonRow]]:
     """
     for number, line, name in _lines(path):
         if line.strip():
-            yield number, _row(line, name, number)
+            yield number, parse_line(line, name, number)
 
 
 def read_log(path: str | Path) -> Iterator[tuple[int, JsonRow]]:
@@ -47,7 +48,7 @@ def read_log(path: str | Path) -> Iterator[tuple[int, JsonRow]]:
         if not line.strip():
             continue
         try:
-            row = _row(line, name, number)
+            row = parse_line(line, name, number)
         except InputError:
             if line.endswith(b"\n"):
                 raise
@@ -78,7 +79,17 @@ def _lines(path: str | Path) -> Iterator[tuple[int, bytes, str]]:
             ) from error
 
 
-def _row(line: bytes, name: str, number: int) -> JsonRow:
+def parse_line(line: bytes, name: str, number: int) -> JsonRow:
+    """The object of one line.
+
+    Args:
+        line: its bytes.
+        name: of the file, for the message.
+        number: of the line, from 1.
+
+    Raises:
+        InputError: it is not one JSON object.
+    """
     try:
         row = parse_json(line)
     except (ValueError, RecursionError) as error:
@@ -229,22 +240,36 @@ def dumps(row: Any) -> str:
     return _ENCODER.encode(row)
 
 
-def write_text_atomic(path: Path, text: str) -> None:
-    """Writes `text` so that a reader sees the old file or the whole new one."""
+@contextmanager
+def _whole_file(path: Path) -> Iterator[IO[str]]:
+    """A text file that takes its place when all of it is written, and never if that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     temporary.replace(path)
 
 
+def write_text_atomic(path: Path, text: str) -> None:
+    """Writes `text` so that a reader sees the old file or the whole new one."""
+    with _whole_file(path) as stream:
+        stream.write(text)
+
+
 def write_jsonl(path: Path, rows: Iterable[JsonRow]) -> int:
-    """Writes one object a line, atomically; returns the number of lines."""
-    lines = [dumps(row) for row in rows]
-    write_text_atomic(path, "".join(line + "\n" for line in lines))
-    return len(lines)
+    """Writes one object a line, atomically and as they come; returns the number of lines."""
+    number = 0
+    with _whole_file(path) as stream:
+        for row in rows:
+            stream.write(dumps(row) + "\n")
+            number += 1
+    return number
 
 
 def write_json(path: Path, value: Any) -> None:

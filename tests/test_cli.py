@@ -83,11 +83,22 @@ def test_import_forethought_takes_under_a_third_of_a_second_and_nothing_heavy() 
     assert cpu_seconds(code) < 0.3
 
 
-@pytest.mark.parametrize("verb", ["parse", "grade", "leaks", "credit"])
-def test_small_tools_never_import_torch(verb: str) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["parse", "-"],
+        ["grade", "-"],
+        ["leaks", "-"],
+        ["credit", "-"],
+        ["decontaminate", "--train", "-", "--test", "-"],
+        ["tasks", "nq", "--from", "-", "--out", "."],
+    ],
+    ids=lambda words: words[0],
+)
+def test_small_tools_never_import_torch(words: list[str]) -> None:
     code = (
-        f"import sys, forethought.{'cli.' + verb}; from forethought.cli import main;"
-        f"main([{verb!r}, '-']); sys.exit('torch' in sys.modules)"
+        f"import sys, forethought.{'cli.' + words[0]}; from forethought.cli import main;"
+        f"main({words!r}); sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], check=False, input="", capture_output=True, text=True
@@ -286,7 +297,9 @@ def test_threads_must_be_a_whole_number(
     assert "FORETHOUGHT_THREADS: got 'two'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("noun", ["envs", "configs", "terms", "baselines", "modes", "templates"])
+@pytest.mark.parametrize(
+    "noun", ["envs", "configs", "terms", "baselines", "modes", "templates", "benchmarks"]
+)
 def test_every_noun_lists_names_as_text_and_as_json(
     noun: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

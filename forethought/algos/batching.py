@@ -2,8 +2,8 @@
 
 `supervised` gives cross-entropy weights (stages 1 and 2), `reinforced` policy-gradient weights,
 advantages and Brier slots (stage 3). Ids are taken as they were sampled and never re-encoded;
-prompt and observation tokens train only where a rule says so. `as_rows` cuts a sequence into one
-row a turn without changing any loss. Pure Python; the losses themselves are in
+prompt and observation tokens train only where a rule says so. `as_rows` and `rows_at` cut a
+sequence into one row a turn without changing any loss. Pure Python; the losses themselves are in
 `forethought.algos.losses`.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from forethought.types import (
     BLOCK_SPANS,
@@ -79,6 +80,12 @@ class _Section:
     start: int
     end: int
     stop: int
+
+
+def turn_starts(rollout: Rollout, rule: SupervisedRule) -> tuple[int, ...]:
+    """[T] where each turn begins in what `supervised` makes of the rollout by the same rule."""
+    layout = _layout(rollout, replies=rule.observations)
+    return tuple(section.start for section in layout.sections)
 
 
 def supervised(rollout: Rollout, rule: SupervisedRule) -> TrainingSequence:
@@ -236,28 +243,34 @@ def _levels(turn: Turn, level_ids: Sequence[int] | None) -> list[int]:
 
 
 def as_rows(sequence: TrainingSequence, rollout: Rollout) -> list[TrainingSequence]:
-    """One row a turn: its history as context only, then its own weights; rows without any left out.
+    """One row a turn of a rollout, those without any weight left out; see `rows_at`.
+
+    Args:
+        sequence: what `supervised` or `reinforced` made of `rollout`, one document.
+        rollout: gives the borders of the turns.
+    """
+    assert sequence.starts == (0,), "where several documents begin depends on how they were made"
+    starts = [section.start for section in _layout(rollout).sections]
+    return list(rows_at(sequence, starts).values())
+
+
+def rows_at(sequence: TrainingSequence, starts: Sequence[int]) -> dict[int, TrainingSequence]:
+    """Number of a turn -> its row: its history as context only, then its own weights.
 
     The sum of every loss over the rows equals that of `sequence`, and so does the gradient: each
     weighted token stands once, behind the same ids. What it costs is reading the history again in
-    every row.
+    every row. A turn without any weight has no row.
 
     Args:
-        sequence: what `supervised` or `reinforced` made of `rollout`.
-        rollout: gives the borders of the turns.
+        sequence: of one or several documents.
+        starts: [T] where each turn begins, in order.
     """
-    assert sequence.starts == (0,), "one document is cut into rows; several are rows already"
-    rows: list[TrainingSequence] = []
-    for number, section in enumerate(_layout(rollout).sections):
-        row = _cut(sequence, section.start, section.stop)
-        if (
-            any(row.ce_weight)
-            or any(row.obs_weight)
-            or any(row.pg_weight)
-            or any(row.kl_weight)
-            or row.brier
-        ):
-            rows.append(replace(row, source=f"{sequence.source}#{number}"))
+    rows: dict[int, TrainingSequence] = {}
+    for number, (start, stop) in enumerate(pairwise((*starts, len(sequence.ids)))):
+        row = _cut(sequence, start, stop)
+        weights = (row.ce_weight, row.obs_weight, row.pg_weight, row.kl_weight)
+        if any(map(any, weights)) or row.brier:
+            rows[number] = replace(row, source=f"{sequence.source}#{number}")
     return rows
 
 
@@ -299,7 +312,7 @@ def in_order(sequence: TrainingSequence, rollout: Rollout) -> TrainingSequence:
 
 
 def _cut(sequence: TrainingSequence, start: int, stop: int) -> TrainingSequence:
-    """The sequence up to its last used token before `stop`, with no weight before `start`."""
+    """The document of `start` up to its last used token before `stop`, no weight before `start`."""
     inside = range(start, stop)
     used = [
         i
@@ -316,19 +329,20 @@ def _cut(sequence: TrainingSequence, start: int, stop: int) -> TrainingSequence:
     ]
     slots = tuple(slot for slot in sequence.brier if slot.position in inside)
     end = max([start, *used, *(slot.position for slot in slots)]) + 1
+    begin = max(document for document in sequence.starts if document <= start)
 
     def part(values: tuple[float, ...]) -> tuple[float, ...]:
-        return (0.0,) * start + values[start:end] if values else ()
+        return (0.0,) * (start - begin) + values[start:end] if values else ()
 
     return TrainingSequence(
-        ids=sequence.ids[:end],
+        ids=sequence.ids[begin:end],
         ce_weight=part(sequence.ce_weight),
         obs_weight=part(sequence.obs_weight),
         pg_weight=part(sequence.pg_weight),
         kl_weight=part(sequence.kl_weight),
         advantage=part(sequence.advantage),
         sampling_logprobs=part(sequence.sampling_logprobs),
-        brier=slots,
+        brier=tuple(replace(slot, position=slot.position - begin) for slot in slots),
         source=sequence.source,
     )
 

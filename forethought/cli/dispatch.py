@@ -30,6 +30,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "midtrain": "stage 1: world-model agentic mid-training",
         "sft": "stage 2: format-eliciting fine-tuning",
         "rl": "stage 3: foresight-conditioned reinforcement learning",
+        "corpus": "the corpus of stage 1 or 2 as files, for our trainer or TRL",
         "study": "factors over seeds from shared stages, with a verdict a claim",
         "eval": "evaluate a model or a scripted policy on held-out tasks",
     },
@@ -40,8 +41,9 @@ GROUPS: dict[str, dict[str, str]] = {
         "diff": "compare two runs on the same tasks, paired",
         "play": "act in an environment by hand, or watch a policy",
         "check": "a doctor; or check a configuration, an environment, the sandbox",
-        "list": "envs, configs, terms, baselines, modes or templates",
+        "list": "envs, configs, terms, baselines, modes, templates or benchmarks",
         "fetch": "bring a model into the cache",
+        "tasks": "a public question set as tasks.jsonl and corpus.jsonl",
     },
     "small tools, JSON lines in and out": {
         "parse": "text to foresight block, thought and action",
@@ -51,6 +53,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "retrieve": "search a corpus",
         "sandbox": "run a Python file under limits",
         "tokens": "the tokens of an episode with spans and weights",
+        "decontaminate": "test questions among training rows",
     },
 }
 VERBS: dict[str, str] = {

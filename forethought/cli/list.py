@@ -22,9 +22,10 @@ REGISTRIES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "modes": (("forethought.rollout.modes", "MODES"),),
     "templates": (("forethought.foresight.templates", "FREE_TEMPLATES"),),
+    "benchmarks": (("forethought.data.benchmarks", "ABOUT"),),
 }
 """Noun -> where its names are kept: a mapping, or names alone."""
-NOUNS = ("envs", "configs", "terms", "baselines", "modes", "templates")
+NOUNS = ("envs", "configs", "terms", "baselines", "modes", "templates", "benchmarks")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

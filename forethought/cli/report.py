@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints the tables, or the figures that drifted."""
     from forethought.errors import InputError
+    from forethought.report.study import is_study, read_study
     from forethought.report.tables import drifted
     from forethought.runfiles import read_any_summary
 
@@ -52,12 +53,13 @@ def run(args: argparse.Namespace) -> int:
             )
         return _budget(Path(args.budget), paths, as_json=args.json)
     if args.record is not None:
-        from forethought.report.record import write_record
-
-        for file in write_record(paths, Path(args.record)):
+        for file in _record(paths, Path(args.record)):
             print(f"{file} ({file.stat().st_size:,} bytes)", file=sys.stderr)
     if args.json:
-        found = [read_any_summary(path / "summary.json") for path in paths]
+        found = [
+            read_study(path) if is_study(path) else read_any_summary(path / "summary.json")
+            for path in paths
+        ]
         if found:
             print(json.dumps(found[0] if len(found) == 1 else found))
     else:
@@ -69,6 +71,16 @@ def run(args: argparse.Namespace) -> int:
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0
+
+
+def _record(paths: Sequence[Path], out: Path) -> list[Path]:
+    """The files of the record of a study, or of runs."""
+    from forethought.report.record import write_record
+    from forethought.report.study import is_study, write_study_record
+
+    if len(paths) == 1 and is_study(paths[0]):
+        return write_study_record(paths[0], out)
+    return write_record(paths, out)
 
 
 def _budget(samples: Path, paths: Sequence[Path], *, as_json: bool) -> int:
@@ -87,6 +99,7 @@ def _print(paths: Sequence[Path], *, pooled: bool) -> None:
     """The tables of each path, then those of all runs together where there are several."""
     from forethought.report.estimates import print_estimates
     from forethought.report.page import build_page
+    from forethought.report.study import is_study, print_study, read_study
     from forethought.report.tables import PRINTERS, print_run
     from forethought.runfiles import read_any_summary, read_estimates
 
@@ -94,7 +107,9 @@ def _print(paths: Sequence[Path], *, pooled: bool) -> None:
     for path in paths:
         is_run = (path / "resolved.json").is_file()
         runs += [path] if is_run else []
-        if is_run:
+        if is_study(path):
+            print_study(read_study(path))
+        elif is_run:
             build_page(path)
             print_run(path)
         else:

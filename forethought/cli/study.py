@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Lists, prints or runs the cells; after a whole run prints the verdicts."""
+    from forethought.jsonl import write_text_atomic
     from forethought.study.cells import command_of, is_done, run_cell, run_cells
     from forethought.study.plan import read_plan
     from forethought.study.verdicts import finish
@@ -61,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     run_cells(plan, args.file, out, stages, args.jobs)
     result = finish(plan, out, stages)
+    write_text_atomic(out / "study.toml", args.file.read_text(encoding="utf-8"))
     if args.json:
         print(json.dumps(result))
         return 0

@@ -10,11 +10,10 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib import import_module, util
 from pathlib import Path
-from typing import Any
 
-from forethought.errors import InputError, MissingError
+from forethought.data.hub import INSTALL, hub_rows
+from forethought.errors import InputError
 from forethought.jsonl import need, no_rows, read_jsonl
 from forethought.types import JsonRow, Task
 
@@ -91,16 +90,11 @@ def find_gsm8k(split: str) -> Path | None:
 def _from_hub(split: str) -> Iterable[JsonRow]:
     ways = (
         f"put gsm8k_{split}.jsonl (fields question and answer, as in the official release) into "
-        "the folder FORETHOUGHT_DATA, or pip install 'forethought[datasets]' and allow the network"
+        f"the folder FORETHOUGHT_DATA, or {INSTALL}"
     )
-    if util.find_spec("datasets") is None:
-        raise MissingError(f"GSM8K ({split}): no local file, no `datasets`", next_step=ways)
-    datasets: Any = import_module("datasets")
-    try:
-        rows: Iterable[JsonRow] = datasets.load_dataset(HUB_NAME, "main", split=split)
-    except (OSError, ValueError) as error:  # no network, or no cached copy
-        reason = str(error).partition("\n")[0]
-        raise MissingError(f"GSM8K ({split}) from the hub: {reason}", next_step=ways) from error
+    rows: Iterable[JsonRow] = hub_rows(
+        HUB_NAME, "main", split, what=f"GSM8K ({split})", next_step=ways
+    )
     return rows
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from forethought.worlds.atlas.text import read_question
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSearchDomain:
-    """Tasks and one corpus from files, in the text format of the configured source."""
+    """Tasks and one corpus from files, searched in the text format of the configured source."""
 
     env_name: str
     text_format: TextFormat
@@ -44,7 +44,7 @@ class FileSearchDomain:
         like = make_domain(config)
         return cls(
             env_name="search_qa",
-            text_format=like.text_format,
+            text_format=_for_search(like.text_format),
             writer=like.writer,
             rows=tuple(load_tasks(Path(tasks))),
             retriever=BM25Retriever(load_corpus(Path(corpus))),
@@ -81,3 +81,8 @@ class FileSearchDomain:
         if self.law is None or read_question(rollout.task.question) is None:
             return Truth()
         return truth_of(self.law, rollout)
+
+
+def _for_search(like: TextFormat) -> TextFormat:
+    """The prompts and tags of a search, where the configured source has those of another tool."""
+    return like if like.style == "search" else replace(like, name="search", style="search")

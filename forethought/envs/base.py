@@ -25,8 +25,16 @@ from forethought.types import Task
 NOT_TOOLS = ("reset", "get_reward", "state")
 """Public names with a meaning of their own."""
 
-HIDDEN_COLUMNS = ("answers", "answer", "golden_answers", "gold", "solution")
-"""Columns of a task's row that an environment must not be given."""
+HIDDEN_COLUMNS = (
+    "answers",
+    "answer",
+    "golden_answers",
+    "gold",
+    "solution",
+    "supporting",
+    "decomposition",
+)
+"""Columns of a task's row that an environment must not be given: the answer and the way to it."""
 
 Arguments = str | Mapping[str, Any]
 """Of a tool call: the text for its only parameter, or values by name."""

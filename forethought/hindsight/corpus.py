@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from forethought.algos.batching import SupervisedRule, supervised
+from forethought.algos.batching import SupervisedRule, rows_at, supervised, turn_starts
 from forethought.foresight.block import render
 from forethought.foresight.templates import FREE_TEMPLATES, render_free
+from forethought.hindsight.labelled_file import LabelledFile, Outline, outline_of
 from forethought.hindsight.records import Branch, Labelled
+from forethought.hindsight.targets import drawn_label
 from forethought.hindsight.trajectory import Step, Trajectory
 from forethought.hindsight.writer import Writer
 from forethought.rollout.author import AuthoredTurn, author
@@ -43,6 +45,7 @@ class CorpusBuilder:
     imitate_failures: bool = True  # False: thought and action of a failed episode never train
     failed_decisions: bool = False  # whether blocks of failed episodes teach which way to take
     brier_ids: Sequence[int] | None = None  # ids of the 21 levels: tagged numbers get Brier slots
+    posterior: tuple[float, int] | None = None  # prior strength and seed: labels are drawn from it
 
     def block(self, items: Sequence[Labelled], index: int, step: int, kind: str) -> Foresight:
         """The block of one turn for a corpus kind (`MidtrainConfig.corpus`).
@@ -51,17 +54,20 @@ class CorpusBuilder:
         label in place of the measured one.
         """
         item = items[index]
-        label = item.labels[step].value
         if kind == "recap":
-            return self.writer.recap(item.trajectory, step, label)
+            return self.writer.recap(item.trajectory, step, self._label(item, step))
         if kind == "shuffled":
             item = _other(items, index, step)
-            label = item.labels[step].value
-        block = self.writer.write(item.trajectory, step, label)
+        block = self.writer.write(item.trajectory, step, self._label(item, step))
         if kind != "constant":
             return block
         constant = self.writer.write(item.trajectory, step, mean_label(items))
         return replace(block, q=constant.q, q_text=constant.q_text)
+
+    def _label(self, item: Labelled, step: int) -> float:
+        if self.posterior is None:
+            return item.labels[step].value
+        return drawn_label(item, step, *self.posterior)
 
     def tagged(self, items: Sequence[Labelled], index: int, kind: str = "true") -> Written:
         """An episode with a tagged block on every turn; the whole response trains (FE-SFT)."""
@@ -108,15 +114,13 @@ class CorpusBuilder:
     ) -> Written:
         """An episode with free-text blocks on a share of its tool turns (WM-AMT)."""
         item = items[index]
-        calls = item.trajectory.num_calls
-        chosen = {step for step in range(calls) if rng.random() < options.block_share}
-        chosen = chosen or {rng.randrange(max(calls, 1))}
+        looks = draw_looks(item.trajectory.num_calls, options.block_share, rng)
         turns: list[AuthoredTurn] = []
         for number, step in enumerate(item.trajectory.steps):
             turn = self._turn(None, step)
-            if number in chosen:
+            if number in looks:
                 block = self.block(items, index, number, options.kind)
-                turn = replace(turn, text=self._free_text(block, rng, turn.text))
+                turn = replace(turn, text=self._free_text(block, looks[number], turn.text))
             turns.append(turn)
         action = () if item.trajectory.success else (Span.THINK, Span.ACTION)
         rule = SupervisedRule(
@@ -133,7 +137,9 @@ class CorpusBuilder:
         item = items[index]
         turns = [self._turn(None, s) for s in item.trajectory.steps[: step + 1]]
         block = self.block(items, index, step, kind)
-        turns[step] = replace(turns[step], text=self._free_text(block, rng, turns[step].text))
+        turns[step] = replace(
+            turns[step], text=self._free_text(block, _look(rng), turns[step].text)
+        )
         rule = SupervisedRule(skip=(Span.THINK, Span.ACTION), turns=(step,))
         return self._encode(item.trajectory, turns, "free", rule, kind).sequence
 
@@ -173,12 +179,12 @@ class CorpusBuilder:
         )
         return AuthoredTurn(text=text, observation=step.observation)
 
-    def _free_text(self, block: Foresight, rng: random.Random, action: str) -> str:
+    def _free_text(self, block: Foresight, look: _Look, action: str) -> str:
         text = render_free(
             block,
-            template=rng.randrange(len(FREE_TEMPLATES)),
-            order=_ORDERS[rng.randrange(len(_ORDERS))],
-            percent_style=rng.randrange(2),
+            template=look.template,
+            order=look.order,
+            percent_style=look.percent_style,
             spaced=self.text_format.spaced,
         )
         return f"{text}{' ' if self.text_format.spaced else chr(10)}{action}"
@@ -202,12 +208,37 @@ class CorpusBuilder:
         sequence = supervised(rollout, rule)
         return Written(
             sequence=replace(sequence, source=f"{trajectory.task.id}/{form}"),
-            block_tokens=sum(
-                _block_tokens(turn)
-                for number, turn in enumerate(rollout.turns)
-                if rule.turns is None or number in rule.turns
+            turns=tuple(
+                WrittenTurn(start, _block_tokens(turn) if _trains(rule, number) else 0)
+                for number, (start, turn) in enumerate(
+                    zip(turn_starts(rollout, rule), rollout.turns, strict=True)
+                )
             ),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """How a free-text block is written."""
+
+    template: int
+    order: tuple[str, ...]
+    percent_style: int
+
+
+def _look(rng: random.Random) -> _Look:
+    template = rng.randrange(len(FREE_TEMPLATES))
+    return _Look(template, _ORDERS[rng.randrange(len(_ORDERS))], rng.randrange(2))
+
+
+def draw_looks(num_calls: int, block_share: float, rng: random.Random) -> dict[int, _Look]:
+    """Which turns of an episode get a free-text block, at least one, and how each is written.
+
+    All that `CorpusBuilder.free` draws, so that a reader can pass over an episode unwritten.
+    """
+    chosen = {step for step in range(num_calls) if rng.random() < block_share}
+    chosen = chosen or {rng.randrange(max(num_calls, 1))}
+    return {step: _look(rng) for step in sorted(chosen)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,16 +256,49 @@ def _block_tokens(turn: Turn) -> int:
     return sum(span not in action for span in turn.token_spans)
 
 
+def _trains(rule: SupervisedRule, number: int) -> bool:
+    return rule.turns is None or number in rule.turns
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenTurn:
+    """A turn of a written sequence."""
+
+    start: int  # its first token
+    block_tokens: int  # 0 where the turn does not train
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """A training sequence and how many of its trained tokens are block."""
+    """A training sequence and its turns."""
 
     sequence: TrainingSequence
-    block_tokens: int
+    turns: tuple[WrittenTurn, ...]
+
+    @property
+    def block_tokens(self) -> int:
+        """Tokens of the blocks of the turns that train."""
+        return sum(turn.block_tokens for turn in self.turns)
+
+    def rows(self) -> list[Written]:
+        """The same as single turns behind their history, the form of the paper (2606.27483).
+
+        The losses sum to that of the one sequence; see `forethought.algos.batching.rows_at`.
+        """
+        rows = rows_at(self.sequence, [turn.start for turn in self.turns])
+        made: list[Written] = []
+        for number, row in rows.items():
+            turn = self.turns[number]
+            begin = max(start for start in self.sequence.starts if start <= turn.start)
+            at = WrittenTurn(turn.start - begin, turn.block_tokens)
+            made.append(Written(sequence=row, turns=(at,)))
+        return made
 
 
 def mean_label(items: Sequence[Labelled]) -> float:
     """The mean label of the first turns: the number of a block that shall tell nothing by it."""
+    if isinstance(items, LabelledFile):
+        return items.mean_label
     return sum(item.labels[0].value for item in items) / max(len(items), 1)
 
 
@@ -249,11 +313,16 @@ def branch_trajectory(item: Labelled, branch: Branch) -> Trajectory:
 
 def _other(items: Sequence[Labelled], index: int, step: int) -> Labelled:
     """The next trajectory (cyclically) of another task that has such a turn."""
-    mine = items[index].trajectory
+    mine = _outline(items, index)
     calls = step < mine.num_calls
     for offset in range(1, len(items)):
-        other = items[(index + offset) % len(items)]
-        turns = other.trajectory.num_calls if calls else len(other.trajectory.steps)
-        if other.trajectory.task.id != mine.task.id and turns > step:
-            return other
+        number = (index + offset) % len(items)
+        other = _outline(items, number)
+        turns = other.num_calls if calls else other.num_steps
+        if other.task != mine.task and turns > step:
+            return items[number]
     return items[index]
+
+
+def _outline(items: Sequence[Labelled], index: int) -> Outline:
+    return items.outline(index) if isinstance(items, LabelledFile) else outline_of(items[index])

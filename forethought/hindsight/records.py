@@ -182,14 +182,19 @@ def read_labelled(path: Path, num: int | None = None) -> list[Labelled]:
     if not items:
         raise no_rows(path, "trajectory")
     if num is not None and len(items) != num:
-        raise InputError(
-            str(path),
-            line=len(items),
-            got=f"{len(items)} trajectories",
-            expected=f"{num}, as report.json beside it says",
-            next_step="restore the file, or run `forethought prepare` again",
-        )
+        raise miscounted(path, len(items), num)
     return items
+
+
+def miscounted(path: Path, found: int, num: int) -> InputError:
+    """What a reader answers to a file with more or fewer trajectories than stage 0 left."""
+    return InputError(
+        str(path),
+        line=found,
+        got=f"{found} trajectories",
+        expected=f"{num}, as report.json beside it says",
+        next_step="restore the file, or run `forethought prepare` again",
+    )
 
 
 def relabelled(items: Sequence[Labelled], labels: Sequence[Sequence[Label]]) -> list[Labelled]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 
 from forethought.errors import InputError
 from forethought.hindsight.records import Label, Labelled
@@ -26,22 +25,17 @@ TINY = 1e-9
 """Slack for shares, whose rounding must not decide."""
 
 
-def with_drawn_labels(item: Labelled, strength: float, seed: int) -> Labelled:
-    """The item with each label drawn from its posterior, a function of seed, task and turn.
+def drawn_label(item: Labelled, step: int, strength: float, seed: int) -> float:
+    """A draw from the posterior of a label, a function of seed, task and turn.
 
     Args:
         item: labelled by counts.
+        step: the turn.
         strength: a, `prepare.prior_strength`.
         seed: of the run.
     """
-    task = item.trajectory.task.id
-    labels = tuple(
-        replace(
-            label, value=_drawn(label, strength, random.Random(f"targets/{seed}/{task}/{step}"))
-        )
-        for step, label in enumerate(item.labels)
-    )
-    return replace(item, labels=labels)
+    rng = random.Random(f"targets/{seed}/{item.trajectory.task.id}/{step}")
+    return _drawn(item.labels[step], strength, rng)
 
 
 def _drawn(label: Label, strength: float, rng: random.Random) -> float:
@@ -50,36 +44,38 @@ def _drawn(label: Label, strength: float, rng: random.Random) -> float:
     return rng.betavariate(won, lost) if won > 0 and lost > 0 else label.value
 
 
-def balanced(items: Sequence[Labelled], bounds: tuple[float, float]) -> list[Labelled]:
-    """The items without the last of those that are too many, so that the share of low ones fits.
+def balanced(first_labels: Sequence[float], bounds: tuple[float, float]) -> list[int]:
+    """Which items stay: all but the last of those that are too many, so that the share fits.
 
     An item is low when its first label is below .5.
 
     Args:
-        items: in the order of the corpus, which is kept.
+        first_labels: of the items, in the order of the corpus.
         bounds: least and largest share of low items.
+
+    Returns:
+        Their indices, in order.
 
     Raises:
         InputError: there are too few of one kind for the bounds.
     """
     least, most = bounds
-    low = sum(item.labels[0].value < LOW for item in items)
-    high = len(items) - low
+    low = sum(label < LOW for label in first_labels)
+    high = len(first_labels) - low
     left = {True: min(low, _room(high, most)), False: min(high, _room(low, 1.0 - least))}
     share = left[True] / max(left[True] + left[False], 1)
-    if items and (not sum(left.values()) or not least - TINY <= share <= most + TINY):
+    if first_labels and (not sum(left.values()) or not least - TINY <= share <= most + TINY):
         raise InputError(
             "sft.low_share",
-            got=f"{low} of {len(items)} episodes with a label below {LOW}",
+            got=f"{low} of {len(first_labels)} episodes with a label below {LOW}",
             expected=f"enough of both kinds for a share of {least} to {most}",
             next_step="widen sft.low_share, or collect other trajectories",
         )
-    kept: list[Labelled] = []
-    for item in items:
-        kind = item.labels[0].value < LOW
-        if left[kind] > 0:
-            left[kind] -= 1
-            kept.append(item)
+    kept: list[int] = []
+    for index, label in enumerate(first_labels):
+        if left[label < LOW] > 0:
+            left[label < LOW] -= 1
+            kept.append(index)
     return kept
 
 

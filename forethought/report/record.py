@@ -40,13 +40,7 @@ def write_record(runs: Sequence[Path], out: Path) -> list[Path]:
         if not RunPaths(run).resolved.is_file():
             known = "a folder without resolved.json" if run.is_dir() else "no such folder"
             raise _no_run(str(run), known)
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise InputError(
-            str(out),
-            got="a file" if out.is_file() else "a folder with files",
-            expected="a new folder for the record",
-            next_step="choose another name, such as records/DATE-WHAT",
-        )
+    new_folder(out)
     pooled = pool(runs) if len(runs) > 1 else None
     for run in runs:
         seed = read_run_summary(RunPaths(run).summary)["seed"]
@@ -55,6 +49,30 @@ def write_record(runs: Sequence[Path], out: Path) -> list[Path]:
         write_json(out / "summary.json", pooled)
         commands = [_command(run) for run in runs]
         write_text_atomic(out / "command.txt", "".join(f"{line}\n" for line in commands))
+    return check_sizes(out, "evaluate fewer tasks (eval.num_tasks), or keep this run elsewhere")
+
+
+def new_folder(out: Path) -> None:
+    """Refuses what is there already.
+
+    Raises:
+        InputError: a file, or a folder that is not empty.
+    """
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise InputError(
+            str(out),
+            got="a file" if out.is_file() else "a folder with files",
+            expected="a new folder for the record",
+            next_step="choose another name, such as records/DATE-WHAT",
+        )
+
+
+def check_sizes(out: Path, next_step: str) -> list[Path]:
+    """The files of a record.
+
+    Raises:
+        InputError: one is over 1 MB.
+    """
     files = sorted(path for path in out.rglob("*") if path.is_file())
     large = [path for path in files if path.stat().st_size > LIMIT]
     if large:
@@ -62,7 +80,7 @@ def write_record(runs: Sequence[Path], out: Path) -> list[Path]:
             str(large[0]),
             got=f"{large[0].stat().st_size:,} bytes",
             expected=f"at most {LIMIT:,}",
-            next_step="evaluate fewer tasks (eval.num_tasks), or keep this run elsewhere",
+            next_step=next_step,
         )
     return files
 
@@ -82,8 +100,8 @@ def _one(run: Path, out: Path) -> None:
     for file in (paths.config, paths.env, paths.summary):
         write_text_atomic(out / file.name, read_text(file, "a file of a finished run"))
     write_text_atomic(out / "command.txt", _command(run) + "\n")
-    _write_gz(out / "metrics.jsonl.gz", _metrics(run))
-    _write_gz(out / "episodes.jsonl.gz", _episodes(run))
+    write_gz(out / "metrics.jsonl.gz", _metrics(run))
+    write_gz(out / "episodes.jsonl.gz", _episodes(run))
 
 
 def _command(run: Path) -> str:
@@ -105,9 +123,15 @@ def _episodes(run: Path) -> Iterator[JsonRow]:
     for file in sorted((run / "evals").glob("*/episodes.jsonl")):
         for line, row in read_jsonl(file):
             episode_from_row(row, str(file), line)
-            turns = [{k: v for k, v in t.items() if k not in LONG} for t in row["turns"]]
-            found.append(_rounded({"evaluation": file.parent.name, **row, "turns": turns}))
+            found.append({"evaluation": file.parent.name, **packed_episode(row)})
     yield from sorted(found, key=lambda row: (row["task_id"], row["evaluation"], row["rollout"]))
+
+
+def packed_episode(row: JsonRow) -> JsonRow:
+    """An episode with short numbers and without the 21 probabilities of each turn."""
+    turns = [{k: v for k, v in t.items() if k not in LONG} for t in row["turns"]]
+    packed: JsonRow = _rounded({**row, "turns": turns})
+    return packed
 
 
 def _rounded(value: Any) -> Any:
@@ -118,7 +142,7 @@ def _rounded(value: Any) -> Any:
     return [_rounded(item) for item in value] if isinstance(value, list) else value
 
 
-def _write_gz(path: Path, rows: Iterator[JsonRow]) -> None:
+def write_gz(path: Path, rows: Iterator[JsonRow]) -> None:
     """Equal rows give equal bytes: no name and no time in the header."""
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, compresslevel=9, mtime=0) as stream:

@@ -1,9 +1,11 @@
 r"""The one grader: is this prediction one of the accepted answers?
 
-`qa`: exact match after SQuAD normalisation (Rajpurkar et al. 2016) with any alias; the best token
-F1 is reported beside it. `maths`: the last complete `\boxed{}` counts, else the last "Answer:"
-line, else a prediction that is nothing but an expression; equality by math-verify. A changed unit
-or number base is wrong.
+`qa`: exact match after SQuAD normalisation (Rajpurkar et al., arXiv 1606.05250) with any alias; the
+best token F1 is reported beside it. Both are those of SQuAD's evaluation script 1.1, but for one
+case: of "+", "The The" or an empty prediction normalisation leaves nothing; to the script they are
+all the same, and here they are only if they are so as texts. `maths`: the last complete `\boxed{}`
+counts, else the last "Answer:" line, else a prediction that is nothing but an expression; equality
+by math-verify. A changed unit or number base is wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ from forethought.foresight.contents import boxes, statements
 KINDS = ("qa", "maths")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_CLOSED_ANSWERS = ("yes", "no", "noanswer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +78,10 @@ def squad_normalise(text: str) -> str:
 def token_f1(prediction: str, answer: str) -> float:
     """Harmonic mean of token precision and recall after `squad_normalise`, in [0, 1].
 
-    As in the HotpotQA script, yes and no earn nothing for a part.
+    As in SQuAD's script, yes and no are words like others. HotpotQA's script gives nothing for a
+    part of them: a prediction `yes it is` has 0.5 here and 0 there.
     """
-    mine, gold = squad_normalise(prediction), squad_normalise(answer)
-    if mine != gold and (mine in _CLOSED_ANSWERS or gold in _CLOSED_ANSWERS):
-        return 0.0
-    left, right = mine.split(), gold.split()
+    left, right = squad_normalise(prediction).split(), squad_normalise(answer).split()
     if not left or not right:
         return float(_same_answer(prediction, answer))
     shared = sum((Counter(left) & Counter(right)).values())

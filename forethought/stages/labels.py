@@ -8,7 +8,7 @@ at the last whole wave.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,10 @@ from forethought.rollout.hf.backend import backend_for
 from forethought.rollout.render import TextFormat
 from forethought.stages.context import Context
 from forethought.training.policy import Policy
-from forethought.types import Foresight, Rollout
+from forethought.types import Foresight, JsonRow, Rollout
+
+Count = tuple[int, int]
+"""Successes among continuations."""
 
 
 def make_student(context: Context, policy: Policy) -> Student:
@@ -102,14 +105,12 @@ def measure_labels(
         if not outcome_only
     ]
     counts = _measure_places(context, trajectories, places, policy, folder)
-    priors = _priors(trajectories, counts)
-    return [
-        tuple(
-            _label(trajectory, step, counts.get((number, step)), priors, strength)
-            for step in range(len(trajectory.steps))
-        )
+    found = [
+        (trajectory, [counts.get((number, step)) for step in range(len(trajectory.steps))])
         for number, trajectory in enumerate(trajectories)
     ]
+    priors = priors_of(found)
+    return [labels_of(trajectory, mine, priors, strength) for trajectory, mine in found]
 
 
 def _measure_places(
@@ -158,35 +159,61 @@ def _read_counts(file: Path, per_wave: int, places: Sequence[_Place]) -> list[di
     """
     rows: list[dict[str, int]] = []
     for line, row in read_log(file) if file.is_file() else ():
-        i, t, s, k = (need(row, key, int, str(file), line) for key in ("i", "t", "s", "k"))
         here = places[len(rows)] if len(rows) < len(places) else None
-        if here is None or (i, t) != (here.item, here.step) or not 0 <= s <= k:
-            raise InputError(
-                str(file),
-                line=line,
-                got=f"i = {i}, t = {t}, s = {s}, k = {k}",
-                expected="the end of the file"
-                if here is None
-                else f"i = {here.item}, t = {here.step}, 0 <= s <= k",
-                next_step="remove the file: the labels are then measured again",
-            )
-        rows.append({"i": i, "t": t, "s": s, "k": k})
+        s, k = count_of(row, None if here is None else (here.item, here.step), str(file), line)
+        rows.append({"i": row["i"], "t": row["t"], "s": s, "k": k})
     whole = len(rows) if len(rows) == len(places) else len(rows) // per_wave * per_wave
     return rows[:whole]
 
 
-def _priors(
-    trajectories: Sequence[Trajectory], counts: dict[tuple[int, int], tuple[int, int]]
-) -> dict[str, float]:
+def count_of(row: JsonRow, place: tuple[int, int] | None, where: str, line: int) -> Count:
+    """The count of a line of labels.jsonl.
+
+    Args:
+        row: the line.
+        place: item and turn that are due there; None = no line is.
+        where: the file, for the message.
+        line: its number.
+
+    Raises:
+        InputError: it is no count, or one of another turn.
+    """
+    i, t, s, k = (need(row, key, int, where, line) for key in ("i", "t", "s", "k"))
+    if (i, t) != place or not 0 <= s <= k:
+        raise InputError(
+            where,
+            line=line,
+            got=f"i = {i}, t = {t}, s = {s}, k = {k}",
+            expected="the end of the file"
+            if place is None
+            else f"i = {place[0]}, t = {place[1]}, 0 <= s <= k",
+            next_step="remove the file: the labels are then measured again",
+        )
+    return s, k
+
+
+def priors_of(found: Iterable[tuple[Trajectory, Sequence[Count | None]]]) -> dict[str, float]:
     """Success rate of the student on tasks of each difficulty, from the first turn's counts."""
     successes: dict[str, int] = defaultdict(int)
     runs: dict[str, int] = defaultdict(int)
-    for number, trajectory in enumerate(trajectories):
-        s, k = counts.get((number, 0), (int(trajectory.success), 1))
+    for trajectory, counts in found:
+        s, k = next(iter(counts), None) or (int(trajectory.success), 1)
         for bin_name in ("", difficulty(trajectory)):
             successes[bin_name] += s
             runs[bin_name] += k
     return {name: successes[name] / max(runs[name], 1) for name in runs}
+
+
+def labels_of(
+    trajectory: Trajectory,
+    counts: Sequence[Count | None],
+    priors: dict[str, float],
+    strength: float,
+) -> tuple[Label, ...]:
+    """One label a turn: its count, smoothed towards the prior; without a count the outcome."""
+    return tuple(
+        _label(trajectory, step, count, priors, strength) for step, count in enumerate(counts)
+    )
 
 
 def difficulty(trajectory: Trajectory) -> str:
@@ -198,7 +225,7 @@ def difficulty(trajectory: Trajectory) -> str:
 def _label(
     trajectory: Trajectory,
     step: int,
-    count: tuple[int, int] | None,
+    count: Count | None,
     priors: dict[str, float],
     strength: float,
 ) -> Label:

@@ -77,10 +77,20 @@ def read_prepared(context: Context) -> list[Labelled]:
     Raises:
         InputError: the stage has left none, or fewer than it counted.
     """
-    folder = context.stage_dir("prepare")
-    report = folder / "report.json"
-    num = need(read_json(report), "kept", int, str(report), 1) if report.is_file() else None
-    return read_labelled(folder / "trajectories.jsonl", num)
+    return read_labelled(context.stage_dir("prepare") / "trajectories.jsonl", num_kept(context))
+
+
+def num_kept(context: Context) -> int | None:
+    """How many trajectories the finished stage left; None where its report is not there.
+
+    Raises:
+        InputError: the report is damaged.
+    """
+    report = context.stage_dir("prepare") / "report.json"
+    if not report.is_file():
+        return None
+    num: int = need(read_json(report), "kept", int, str(report), 1)
+    return num
 
 
 def _branches(

@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
-from forethought.hindsight.corpus import Written, mean_label
+from forethought.errors import InputError
+from forethought.hindsight.corpus import CorpusBuilder, Written, mean_label
 from forethought.hindsight.records import Labelled
-from forethought.hindsight.targets import balanced, with_drawn_labels
+from forethought.hindsight.targets import balanced
+from forethought.rollout.level_tokens import level_ids
+from forethought.schema import RunConfig, SftConfig
 from forethought.stages.context import Context
 from forethought.stages.labels import relabel
 from forethought.stages.supervised import Corpus, corpus_builder, train_supervised
@@ -20,42 +25,82 @@ from forethought.training.policy import Policy
 
 
 def corpus(context: Context, items: Sequence[Labelled], policy: Policy) -> list[Written]:
-    """The sequences of stage 2: tagged episodes, plain episodes, executed alternatives.
-
-    Without blocks they are the successes: elsewhere failures do not teach which way to take
-    either, and here nothing else is left.
-    """
+    """The sequences of stage 2 in the order of their items; see `written`."""
     section = context.config.sft
-    builder = corpus_builder(context, policy)
+    chosen = [items[index] for index in kept(section, [item.labels[0].value for item in items])]
+    builder, rng = make_builder(context, policy.tokenizer), draws(context.config)
+    return [
+        each
+        for number in range(len(chosen))
+        for each in written(builder, section, chosen, number, rng)
+    ]
+
+
+def make_builder(context: Context, tokenizer: Any) -> CorpusBuilder:
+    """What writes the sequences of this stage.
+
+    Raises:
+        InputError: `sft.brier` with a tokenizer that cuts the numbers of the levels apart.
+    """
+    section, builder = context.config.sft, corpus_builder(context, tokenizer)
+    if section.q_targets == "posterior":
+        strength = context.config.prepare.prior_strength
+        builder = replace(builder, posterior=(strength, context.config.seed))
+    if not section.brier:
+        return builder
+    ids = level_ids(tokenizer)
+    if ids is None:
+        raise InputError(
+            "sft.brier",
+            got=f"{section.brier} with a tokenizer that cuts numbers apart",
+            expected="21 levels of one token each, or 0",
+            next_step="set sft.brier = 0: cross-entropy teaches the number",
+        )
+    return replace(builder, brier_ids=ids)
+
+
+def kept(section: SftConfig, first_labels: Sequence[float]) -> Sequence[int]:
+    """Indices of the items that the stage trains on, by their first labels."""
+    return balanced(first_labels, section.low_share) if section.blocks else range(len(first_labels))
+
+
+def draws(config: RunConfig) -> random.Random:
+    """What chooses the episodes without blocks; the items take from it in their order."""
+    return random.Random(f"sft/{config.seed}")
+
+
+def written(
+    builder: CorpusBuilder,
+    section: SftConfig,
+    items: Sequence[Labelled],
+    number: int,
+    rng: random.Random,
+) -> list[Written]:
+    """The sequences of an item: tagged or plain episode, then its executed alternatives.
+
+    Without blocks it is the success: elsewhere failures do not teach which way to take either, and
+    here nothing else is left.
+    """
+    item = items[number]
     if not section.blocks:
-        won = [item.trajectory for item in items if item.trajectory.success]
-        return [builder.imitation(trajectory) for trajectory in won]
-    items = _targets(context, items)
-    rng = random.Random(f"sft/{context.config.seed}")
+        return [builder.imitation(item.trajectory)] if item.trajectory.success else []
+    if rng.random() < section.format_off_share:
+        made = [builder.imitation(item.trajectory)]
+    else:
+        made = [builder.tagged(items, number, section.corpus)]
     # The placebos of content have no twins of the executed alternatives.
-    numbers = {"true": None, "constant": mean_label(items)}
-    sequences: list[Written] = []
-    for index, item in enumerate(items):
-        if rng.random() < section.format_off_share:
-            sequences.append(builder.imitation(item.trajectory))
-        else:
-            sequences.append(builder.tagged(items, index, section.corpus))
-        for branch in item.branches if section.corpus in numbers else ():
-            q = numbers[section.corpus]
-            sequences.append(
-                builder.branch(item, branch, branch.s / max(branch.k, 1) if q is None else q)
-            )
-    return sequences
+    if section.corpus in ("true", "constant"):
+        mean = mean_label(items) if section.corpus == "constant" else None
+        for branch in item.branches:
+            q = branch.s / max(branch.k, 1) if mean is None else mean
+            made.append(builder.branch(item, branch, q))
+    return made
 
 
-def _targets(context: Context, items: Sequence[Labelled]) -> list[Labelled]:
-    """The items whose numbers are taught, with the numbers that are."""
-    section, seed = context.config.sft, context.config.seed
-    kept = balanced(items, section.low_share)
-    if section.q_targets == "nearest":
-        return kept
-    strength = context.config.prepare.prior_strength
-    return [with_drawn_labels(item, strength, seed) for item in kept]
+def pass_over(section: SftConfig, num_calls: int, rng: random.Random) -> None:
+    """Takes from `rng` what `written` takes for an item, however many tool calls it has."""
+    if section.blocks:
+        rng.random()
 
 
 def dose(context: Context, items: Sequence[Labelled], policy: Policy) -> tuple[int, int]:

@@ -11,9 +11,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from forethought.algos.observations import with_observations
-from forethought.errors import InputError
 from forethought.hindsight.corpus import CorpusBuilder
 from forethought.progress import progress, say
 from forethought.runlog import MetricsLog
@@ -53,34 +53,15 @@ def batch_order(
     return batches
 
 
-def corpus_builder(context: Context, policy: Policy) -> CorpusBuilder:
-    """What writes the sequences of a run for the tokenizer of a policy.
-
-    Raises:
-        InputError: `sft.brier` with a tokenizer that cuts the numbers of the levels apart.
-    """
+def corpus_builder(context: Context, tokenizer: Any) -> CorpusBuilder:
+    """What writes the sequences of a run for a tokenizer."""
     return CorpusBuilder(
         text_format=context.domain.text_format,
-        tokenizer=policy.tokenizer,
+        tokenizer=tokenizer,
         writer=context.domain.writer,
         imitate_failures=context.domain.imitate_failures,
         failed_decisions=context.config.data.failed_decisions,
-        brier_ids=_brier_ids(context, policy),
     )
-
-
-def _brier_ids(context: Context, policy: Policy) -> tuple[int, ...] | None:
-    if not context.config.sft.brier:
-        return None
-    ids = policy.level_ids()
-    if ids is None:
-        raise InputError(
-            "sft.brier",
-            got=f"{context.config.sft.brier} with a tokenizer that cuts numbers apart",
-            expected="21 levels of one token each, or 0",
-            next_step="set sft.brier = 0: cross-entropy teaches the number",
-        )
-    return ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from forethought.data.models import locate_model
 from forethought.errors import InputError, MissingError
+from forethought.rollout.level_tokens import level_ids
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _MASKED_LAYERS = frozenset({"full_attention", "sliding_attention"})
@@ -172,31 +173,8 @@ class Policy:
         return frozenset(self.tokenizer.convert_tokens_to_ids(list(words)))
 
     def level_ids(self) -> tuple[int, ...] | None:
-        """The 21 token ids of the numerals 0, 5, .., 100 behind a confidence tag.
-
-        None if a numeral is not exactly one token there (most tokenizers cut digits apart); the
-        levels are then scored through the strings of their tokens.
-        """
-        for form in ("<confidence>{}%", "<confidence> {} %"):
-            ids = [self._level_id(form, str(5 * number)) for number in range(21)]
-            known = tuple(token for token in ids if token is not None)
-            if len(set(known)) == len(ids):
-                return known
-        return None
-
-    def _level_id(self, form: str, numeral: str) -> int | None:
-        """The one token of a numeral in a text of this form, if it is one."""
-        before, after = (part.strip() for part in form.split("{}"))
-        tag: list[int] = self._encode(before)
-        whole: list[int] = self._encode(form.format(numeral))
-        rest = whole[len(tag) :]
-        if whole[: len(tag)] != tag or not rest or rest[0] == self.tokenizer.unk_token_id:
-            return None
-        shown = [self.tokenizer.decode([rest[0]]).strip(), self.tokenizer.decode(rest[1:]).strip()]
-        return rest[0] if shown == [numeral, after] else None
-
-    def _encode(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
+        """The token ids of the 21 levels, see `forethought.rollout.level_tokens`."""
+        return level_ids(self.tokenizer)
 
     def features(
         self, ids: Tensor, mask: Tensor | None = None, positions: Tensor | None = None

@@ -36,7 +36,11 @@ Case = Callable[[Path], tuple[list[str], Path, int | None]]
 
 def small_tool(words: list[str], good: str) -> Case:
     """A verb that reads JSON lines from one file."""
-    return lambda tmp: ([*words, str(_jsonl(tmp / "in.jsonl", good))], tmp / "in.jsonl", 2)
+    return lambda tmp: (
+        [*(w.replace("OUT", str(tmp / "out")) for w in words), str(_jsonl(tmp / "in.jsonl", good))],
+        tmp / "in.jsonl",
+        2,
+    )
 
 
 def config(text: str, *words: str) -> Case:
@@ -92,6 +96,7 @@ PAGE = '{"id":"p","title":"t","text":"x"}'
 EVAL = ["eval", "demo/atlas", "--model", "planner", "--tasks", "TMP/tasks.jsonl"]
 EVAL += ["--corpus", "TMP/corpus.jsonl", "--out", "TMP/out"]
 
+CORPUS = ["corpus", "RUN", "--stage", "midtrain", "--out", "TMP/out"]
 EXAMPLE = {"schema": "forethought.example/1", "update": 1, "task_id": "t", "question": "q",
            "group": [0, 1], "rollouts": [{"rollout": 0, "success": 1, "tokens": [
                {"text": "x", "span": "think", "turn": 0, "sampled": True, "pg_weight": 1.0,
@@ -144,6 +149,15 @@ CASES: dict[str, Case] = {
         '{"id":"a","query":"x"}',
         PAGE,
         "corpus.jsonl",
+    ),
+    "tasks": small_tool(["tasks", "nq", "--out", "OUT", "--from"], '{"question":"q","answer":"a"}'),
+    "decontaminate: train": corpus(
+        ["decontaminate", "--train", "TMP/corpus.jsonl", "--test", "TMP/tasks.jsonl"],
+        TASK, TASK, "corpus.jsonl",
+    ),
+    "decontaminate: test": corpus(
+        ["decontaminate", "--train", "TMP/corpus.jsonl", "--test", "TMP/tasks.jsonl"],
+        TASK, TASK, "tasks.jsonl",
     ),
     "eval: tasks": corpus(EVAL, TASK, PAGE, "tasks.jsonl"),
     "eval: corpus": corpus(EVAL, TASK, PAGE, "corpus.jsonl"),
@@ -198,6 +212,32 @@ CASES: dict[str, Case] = {
     "midtrain: cut off": run_file(
         "prepare/trajectories.jsonl", trajectory(), 1, *stage("midtrain"),
         beside={"prepare/report.json": '{"kept": 2}'},
+    ),
+    "corpus: no run": run_file("resolved.json", "{}", None, *CORPUS),
+    "corpus: no trajectory": run_file("prepare/trajectories.jsonl", "", None, *CORPUS),
+    "corpus: label": run_file(
+        "prepare/trajectories.jsonl", f"{trajectory()}\n{trajectory(labels=[])}", 2, *CORPUS
+    ),
+    "corpus: cut off": run_file(
+        "prepare/trajectories.jsonl", trajectory(), 1, *CORPUS,
+        beside={"prepare/report.json": '{"kept": 2}'},
+    ),
+    "corpus: counts": run_file(
+        "sft/labels.jsonl", '{"i":0,"t":0,"s":1,"k":2}', 1,
+        *CORPUS, "--labels", "RUN/sft/labels.jsonl",
+        beside={"prepare/trajectories.jsonl": trajectory()},
+    ),
+    "corpus: no counts": run_file(
+        "prepare/trajectories.jsonl", trajectory(), None,
+        *CORPUS, "--labels", "RUN/trajectories.jsonl",
+    ),
+    "corpus: journal": run_file(
+        "out/progress.jsonl", '{"stage":"sft"}', None, *CORPUS[:-1], "RUN/out", "--resume",
+        beside={"prepare/trajectories.jsonl": trajectory()},
+    ),
+    "corpus: corpus.json": run_file(
+        "out/corpus.json", "{", 1, *CORPUS[:-1], "RUN/out", "--resume",
+        beside={"prepare/trajectories.jsonl": trajectory()},
     ),
     "run: empty resolved.json": run_file(
         "resolved.json", "{}", None, "run", "demo/atlas", "--out", "RUN", "--resume"

@@ -38,6 +38,8 @@ RUN = ["run", "demo/atlas-fast", "--out", "OUT"]
         ["check", "demo/atlas", "--seed", "-1"],
         ["play", "atlas", "--seed", "-1"],
         ["view", "OUT", "--num", "0"],
+        ["corpus", "OUT", "--stage", "sft", "--out", "OUT", "--shard-size", "0"],
+        ["corpus", "OUT", "--stage", "sft", "--out", "OUT", "--workers", "-1"],
         ["credit", "--omega", "nan", "FILE"],
         ["credit", "--c-g", "nan", "FILE"],
         ["credit", "--c-q", "inf", "FILE"],

@@ -130,6 +130,6 @@ def test_a_tokenizer_that_cuts_numbers_apart_is_refused(
 ) -> None:
     policy, context = _policy(), _context(tmp_path, brier="0.1")
     items = _items(context, policy)
-    monkeypatch.setattr(Policy, "level_ids", lambda self: None)
+    monkeypatch.setattr(sft, "level_ids", lambda tokenizer: None)
     with pytest.raises(InputError, match=r"sft\.brier"):
         sft.corpus(context, items, policy)
