@@ -14,6 +14,7 @@ import pytest
 from forethought.cli import main
 from forethought.errors import InputError
 from forethought.jsonl import read_json, write_json, write_jsonl
+from forethought.report.budget import budget
 from forethought.report.page import build_page
 from forethought.report.tables import JUDGED, cell_text, drifted, print_run
 from forethought.runlog import RunPaths, episode_to_row
@@ -58,6 +59,19 @@ def test_exact_match_and_a_judge_never_stand_in_one_column(
     assert (asked[3].strip()[:5], asked[4].strip()[:5]) == ("0.250", "1.000")
     page = build_page(run).read_text()
     assert JUDGED in page
+
+
+def test_a_budget_compares_verdicts_of_one_judge_only(tmp_path: Path) -> None:
+    def made(name: str, judge: str) -> Path:
+        rows = [replace(episode(f"t{n // 2}", 1, turn(0.5)), rollout=n % 2) for n in range(8)]
+        write_jsonl(tmp_path / name / "episodes.jsonl", map(episode_to_row, rows))
+        write_json(tmp_path / name / "summary.json", summarise(rows, Labels(seed=1, judge=judge)))
+        return tmp_path / name
+
+    samples, same, other = made("a", "llm:m"), made("b", "llm:m"), made("c", "exact")
+    assert budget(samples, [same], resamples=10)["rows"]
+    with pytest.raises(InputError, match="success by exact, and by llm:m"):
+        budget(samples, [same, other], resamples=10)
 
 
 class Strict(HTMLParser):
