@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from forethought.chat.transport import RefusedError, Response, UnreachableError, post
+from forethought.chat.transport import AGAIN, RefusedError, Response, UnreachableError, post
 from forethought.errors import GuardRail, InputError, Interrupted, MissingError
 from forethought.jsonl import write_json
 
@@ -31,7 +31,6 @@ Transport = Callable[[str, dict[str, str], bytes, float], Response]
 
 LONGEST_WAIT = 60.0
 """Seconds between two tries at most, whatever the server asks for."""
-_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 _THIS_ONE = frozenset({400, 413, 422})  # one request is refused, such as one that is too long
 _CHARS_PER_TOKEN = 3.5  # of English, for the estimate; real counts come with the replies
 
@@ -300,7 +299,7 @@ class ChatClient:
             response = self._transport(self._url, self._headers, body, self.limits.timeout_s)
         except UnreachableError as error:
             return None, str(error), None
-        if response.status in _AGAIN:
+        if response.status in AGAIN:
             return None, f"HTTP {response.status}", response.retry_after
         if response.status in _THIS_ONE:
             refusal = RefusedError(self._url, response)

@@ -6,6 +6,7 @@ import argparse
 import json
 
 from forethought.cli._args import natural, not_negative, positive, seeds
+from forethought.cli._search import add_search, source_of
 
 HELP = "evaluate a model, a stage of a run, or a scripted policy"
 OVERRIDES = True
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--tasks", help="tasks.jsonl instead of the configured source")
     parser.add_argument("--corpus", help="corpus.jsonl that the tasks are searched in")
+    add_search(parser)
     parser.add_argument(
         "--split",
         choices=["val", "test"],
@@ -74,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     request = EvalRequest(
         model=args.model,
         tasks=args.tasks,
-        corpus=args.corpus,
+        source=source_of(args),
         split=args.split,
         worlds=args.worlds,
         num=args.num,

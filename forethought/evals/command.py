@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from forethought.rollout.engine import EngineConfig
 from forethought.rollout.modes import Mode, mode_after, parse_mode
 from forethought.runlog import RunPaths
 from forethought.schema import RunConfig
+from forethought.tools.retrievers import SearchSource
 from forethought.types import Task
 from forethought.worlds.atlas.law import Law
 from forethought.worlds.atlas.text import read_question
@@ -50,7 +51,7 @@ class EvalRequest:
     model: str
     out: Path
     tasks: str | None = None
-    corpus: str | None = None
+    source: SearchSource = field(default_factory=SearchSource)  # what the tasks are searched in
     split: str | None = None
     worlds: str | None = None  # "A:B"
     num: int | None = None
@@ -186,13 +187,15 @@ def _run_of(model: str) -> Path | None:
 
 
 def _domain(config: RunConfig, request: EvalRequest) -> Domain:
-    needs_both = request.corpus is not None or config.data.source == "atlas"
-    if (request.corpus is None) != (request.tasks is None) and needs_both:
+    source = request.source
+    has_source = source != SearchSource()
+    needs_both = has_source or config.data.source == "atlas"
+    if has_source != (request.tasks is not None) and needs_both:
         raise InputError(
             "--tasks and --corpus",
             got="one of them",
             expected="both for a search environment, or neither",
-            next_step="give the corpus that the tasks are searched in",
+            next_step="give the corpus that the tasks are searched in, or --retriever URL",
         )
     if request.tasks is not None and request.worlds is not None:
         raise InputError(
@@ -201,10 +204,10 @@ def _domain(config: RunConfig, request: EvalRequest) -> Domain:
             expected="one source of tasks",
             next_step="drop one of the two",
         )
-    if request.corpus is not None:
+    if has_source:
         from forethought.domains.files import FileSearchDomain
 
-        return FileSearchDomain.from_files(config, request.tasks or "", request.corpus)
+        return FileSearchDomain.from_files(config, request.tasks or "", source)
     return make_domain(config)
 
 
@@ -284,6 +287,7 @@ def setting_of(
         engine=EngineConfig(
             max_turns=bounds.max_turns,
             max_context_tokens=bounds.max_context_tokens,
+            max_observation_tokens=bounds.max_observation_tokens,
             sampling=Sampling(temperature=temperature, max_tokens=bounds.max_turn_tokens),
         ),
         reward=RewardConfig(),

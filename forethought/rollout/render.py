@@ -6,6 +6,7 @@ itself and its ids are appended. The syntax of a turn belongs to `forethought.fo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -103,6 +104,24 @@ class TextFormat:
         if self.prompt_style == "messages":
             return _messages(tokenizer, [("user", wrapped.strip())])
         return encode(tokenizer, wrapped)
+
+    def cut_observation(self, tokenizer: Any, text: str, max_tokens: int) -> str:
+        """The longest beginning of a text whose wrapped observation has at most `max_tokens`.
+
+        Words of a word-level vocabulary stay whole. "" where the tags alone are more.
+        """
+        if len(self.encode_observation(tokenizer, text)) <= max_tokens:
+            return text
+        ends = [m.end() for m in re.finditer(r"\S+" if self.spaced else r"(?s).", text)]
+        fits, over = 0, len(ends)  # pieces that are known to fit, and not to fit
+        while over - fits > 1:
+            middle = (fits + over) // 2
+            begun = text[: ends[middle - 1]]
+            if len(self.encode_observation(tokenizer, begun)) <= max_tokens:
+                fits = middle
+            else:
+                over = middle
+        return text[: ends[fits - 1]] if fits else ""
 
     def reply_at(self, tokenizer: Any, ids: Sequence[int]) -> tuple[int, int]:
         """`[begin, end)` of the tokens of a wrapped observation that are of its text.

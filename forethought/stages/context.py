@@ -55,6 +55,7 @@ class Context:
         return EngineConfig(
             max_turns=bounds.max_turns,
             max_context_tokens=bounds.max_context_tokens,
+            max_observation_tokens=bounds.max_observation_tokens,
             sampling=Sampling(
                 temperature=temperature, max_tokens=mode_tokens or bounds.max_turn_tokens
             ),

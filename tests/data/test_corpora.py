@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from forethought.cli import main
 from forethought.data.corpora import load_corpus, save_corpus
 from forethought.errors import InputError
+from forethought.tools.remote import RemoteRetriever
 from forethought.tools.retrieval import Document
 
 GOOD: dict[str, Any] = {"id": "a", "title": "Ada", "text": "She wrote programs."}
@@ -75,11 +77,18 @@ def test_retrieve_prints_the_hits_of_each_query(
         (["--retriever", "magic"], 2),
         (["--retriever", "dense"], 4),
         (["--retriever", "http://localhost:1"], 4),
+        (["--retriever", "http://localhost:1", "--index", "x"], 2),
     ],
 )
 def test_retrieve_says_what_it_cannot_do(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    code: int,
 ) -> None:
+    impatient = partial(RemoteRetriever, sleep=lambda seconds: None)
+    monkeypatch.setattr("forethought.tools.retrievers.RemoteRetriever", impatient)
     corpus = write(tmp_path / "c.jsonl", GOOD)
     query = write(tmp_path / "q.jsonl", {"id": "q", "query": "x"})
     assert main(["retrieve", str(query), "--corpus", str(corpus), *words]) == code
