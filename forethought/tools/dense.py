@@ -9,6 +9,7 @@ passages.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Sequence
 from importlib import import_module, util
 from pathlib import Path
@@ -121,6 +122,7 @@ class DenseRetriever(Retriever):
         """
         self._documents, self._vectors, self._encoder = documents, vectors, encoder
         self._nearest = _nearest()
+        self._lock = threading.Lock()  # fast tokenizers are not safe across threads
 
     @classmethod
     def of(cls, documents: Sequence[Document], encoder: Encoder) -> DenseRetriever:
@@ -143,7 +145,8 @@ class DenseRetriever(Retriever):
         asked = [n for n, query in enumerate(queries) if query.strip()] if k > 0 else []
         if not asked:
             return hits
-        encoded = self._encoder.encode([queries[n] for n in asked], query=True)
+        with self._lock:
+            encoded = self._encoder.encode([queries[n] for n in asked], query=True)
         if encoded.shape[1] != self._vectors.shape[1]:
             raise InputError(
                 "--encoder",
