@@ -271,7 +271,7 @@ class RolloutConfig(Section):
     max_batch: int = Field(256, ge=1)
     bf16: bool = False  # sample with a bfloat16 copy of the weights
     old_blocks: bool = True  # whether later turns see the blocks of earlier ones
-    top_k_documents: int | None = Field(None, ge=1)  # a search shows; None: 2 in atlas, else 3
+    top_k_documents: int | None = Field(None, ge=1)  # pages of a search; None: 2 in atlas, else 3
     max_observation_tokens: int | None = Field(
         None, ge=16
     )  # a longer reply, tags included, is cut; None: no bound

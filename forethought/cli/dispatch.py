@@ -182,7 +182,7 @@ def verb_table() -> str:
     lines: list[str] = []
     for title, verbs in GROUPS.items():
         lines += ["", title + ":"]
-        lines += [f"  {verb:<12} {line}" for verb, line in verbs.items()]
+        lines += [f"  {verb:<13} {line}" for verb, line in verbs.items()]
     return "\n".join(lines[1:])
 
 

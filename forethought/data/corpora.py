@@ -1,4 +1,7 @@
-"""Documents from a `corpus.jsonl` file: rows `{"id","title","text"}`, further columns ignored."""
+"""Documents from a `corpus.jsonl` file: rows `{"id","title","text"}`, further columns ignored.
+
+Rows `{"id","contents"}`, as the corpora of Search-R1 and FlashRAG have them, are read, too.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from typing import TYPE_CHECKING
 from forethought.errors import InputError
 from forethought.files import open_input
 from forethought.jsonl import need, no_rows, parse_json, read_jsonl_at, write_jsonl
-from forethought.tools.retrieval import Document
+from forethought.tools.retrieval import Document, split_contents
+from forethought.types import JsonRow
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,11 +40,10 @@ def read_corpus(path: str | Path) -> Iterator[tuple[int, Document]]:
     where = str(path)
     lines: dict[str, int] = {}
     for place, line, row in read_jsonl_at(path):
-        page = Document(
-            id=need(row, "id", str, where, line),
-            title=need(row, "title", str, where, line),
-            text=need(row, "text", str, where, line),
-        )
+        need(row, "id", str, where, line)
+        for key in ("contents",) if _has_contents(row) else ("title", "text"):
+            need(row, key, str, where, line)
+        page = _document(row)
         if not page.id or not page.text.strip():
             raise InputError(
                 where,
@@ -101,5 +104,16 @@ class CorpusFile:
     def __getitem__(self, position: int) -> Document:
         start = int(self._places[position])
         end = self._bytes.find(b"\n", start)
-        row = parse_json(self._bytes[start : len(self._bytes) if end < 0 else end])
-        return Document(id=row["id"], title=row["title"], text=row["text"])
+        return _document(parse_json(self._bytes[start : len(self._bytes) if end < 0 else end]))
+
+
+def _has_contents(row: JsonRow) -> bool:
+    return "contents" in row and "text" not in row
+
+
+def _document(row: JsonRow) -> Document:
+    """The document of a row whose fields were looked at."""
+    if _has_contents(row):
+        title, text = split_contents(row["contents"])
+        return Document(id=row["id"], title=title, text=text)
+    return Document(id=row["id"], title=row["title"], text=row["text"])

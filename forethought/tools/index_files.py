@@ -17,6 +17,7 @@ from typing import Any
 from forethought.data.corpora import CorpusFile, corpus_sha256
 from forethought.errors import InputError
 from forethought.jsonl import read_json, write_json
+from forethought.runlog import command_line
 
 SCHEMA = "forethought.index/1"
 _STAMP, _PLACES = "index.json", "places.npy"
@@ -75,7 +76,8 @@ def read_stamp(folder: Path, corpus: str, kind: str) -> dict[str, Any]:
         InputError: no index of this kind here, one that was not finished, or of another corpus.
     """
     root = folder.parent
-    again = f"forethought index --corpus {corpus} --retriever {kind} --out {root}"
+    words = ["index", "--corpus", corpus, "--retriever", kind, "--out", str(root)]
+    again = command_line(words)
     if not (folder / _STAMP).is_file():
         raise InputError(
             f"--index {root}",

@@ -31,7 +31,7 @@ from forethought.chat.transport import (
 )
 from forethought.errors import InputError, MissingError
 from forethought.jsonl import parse_json
-from forethought.tools.retrieval import Hit, Retriever
+from forethought.tools.retrieval import Hit, Retriever, split_contents
 
 PATH = "/retrieve"
 LONGEST_WAIT = 30.0
@@ -195,17 +195,8 @@ def _hit(item: Any) -> Hit:
         raise ValueError("a hit without a score")
     title, text = page.get("title"), page.get("text")
     if not isinstance(title, str) or not isinstance(text, str):
-        title, text = _split(page.get("contents"))
+        if not isinstance(page.get("contents"), str):
+            raise ValueError('a document without "contents"')
+        title, text = split_contents(page["contents"])
     # Some corpora number their passages.
     return Hit(id=str(page.get("id", "")), title=title, text=text, score=float(score))
-
-
-def _split(contents: Any) -> tuple[str, str]:
-    """Title and text of `contents`; one line alone is a text."""
-    if not isinstance(contents, str):
-        raise ValueError('a document without "contents"')
-    title, line, text = contents.partition("\n")
-    if not line:
-        return "", contents
-    quoted = len(title) > 1 and title[0] == title[-1] == '"'
-    return (title[1:-1] if quoted else title), text

@@ -72,6 +72,18 @@ def tokens(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
+def split_contents(contents: str) -> tuple[str, str]:
+    """Title and text of the `contents` of Search-R1: a first line, maybe in quotes, and the rest.
+
+    One line alone is a text.
+    """
+    title, line, text = contents.partition("\n")
+    if not line:
+        return "", contents
+    quoted = len(title) > 1 and title[0] == title[-1] == '"'
+    return (title[1:-1] if quoted else title), text
+
+
 def page_tokens(page: Document) -> list[str]:
     """What of a page can be found by BM25: the tokens of its title and its text."""
     return tokens(f"{page.title} {page.text}")

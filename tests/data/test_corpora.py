@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from forethought.cli import main
-from forethought.data.corpora import load_corpus, save_corpus
+from forethought.data.corpora import CorpusFile, load_corpus, read_corpus, save_corpus
 from forethought.errors import InputError
 from forethought.tools.remote import RemoteRetriever
 from forethought.tools.retrieval import Document
@@ -40,6 +41,8 @@ def test_saved_documents_are_loaded_as_they_were(tmp_path: Path) -> None:
         ({**GOOD, "id": "b", "text": " "}, "blank"),
         (GOOD, "'a' again"),
         ([1], "JSON list"),
+        ({"id": "b", "contents": 3}, "contents = 3"),
+        ({"id": "b", "contents": '"Title"\n '}, "blank"),
     ],
 )
 def test_a_malformed_row_is_named_with_file_and_line(tmp_path: Path, row: Any, words: str) -> None:
@@ -47,6 +50,15 @@ def test_a_malformed_row_is_named_with_file_and_line(tmp_path: Path, row: Any, w
     with pytest.raises(InputError, match=words) as caught:
         load_corpus(path)
     assert str(caught.value).startswith(f"{path}:2: got ")
+
+
+def test_rows_with_contents_have_title_and_text(tmp_path: Path) -> None:
+    rows = [{"id": "a", "contents": '"Ada"\nwrote\nprograms'}, {"id": "b", "contents": "a lamp"}]
+    path = write(tmp_path / "c.jsonl", *rows)
+    ada = Document(id="a", title="Ada", text="wrote\nprograms")
+    assert load_corpus(path) == [ada, Document(id="b", title="", text="a lamp")]
+    pages = CorpusFile(path, np.array([place for place, _ in read_corpus(path)]))
+    assert [pages[0], pages[1]] == load_corpus(path)
 
 
 def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ FAULTS = {
     "silence": silent,
     "hangs up": hangs_up,
     "cut stream": say(200, b'{"result": [', Content_Length="4000"),
+    "cut behind a whole result": say(200, result([("a", 1)]), Content_Length="4000"),
     "cut chunks": cut_chunks,
     "no JSON": say(200, b"<html>busy</html>"),
     "no UTF-8": say(200, b"\xff\xfe"),
