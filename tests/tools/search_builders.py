@@ -99,8 +99,15 @@ class _Scripted(BaseHTTPRequestHandler):
         """Silence."""
 
 
+class _Quiet(ThreadingHTTPServer):
+    """Clients give up on it, and that is nothing to print."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Silence."""
+
+
 def scripted(*replies: Reply) -> Any:
     """A server that gives these replies in turn, the last one ever after; `seen` has requests."""
-    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), _Scripted)
+    server: Any = _Quiet(("127.0.0.1", 0), _Scripted)
     server.replies, server.seen, server.lock = replies, [], threading.Lock()
     return server

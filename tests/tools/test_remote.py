@@ -70,10 +70,12 @@ FAULTS = {
     "no contents": say(200, b'{"result": [[{"document": {"id": "a"}, "score": 1}]]}'),
 }
 every_fault = pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+SLOW = (slow_body, silent)
 
 
-def client(url: str, **limits: Any) -> RemoteRetriever:
-    bounds = RemoteLimits(**{"tries": 3, "timeout_s": 0.3, **limits})
+def client(url: str, fault: Any = None, **limits: Any) -> RemoteRetriever:
+    """Waits long, so that a busy machine changes nothing, except where waiting is what is tried."""
+    bounds = RemoteLimits(**{"tries": 3, "timeout_s": 0.5 if fault in SLOW else 20.0, **limits})
     return RemoteRetriever(url, bounds, sleep=lambda seconds: None)
 
 
@@ -113,19 +115,19 @@ def test_many_queries_go_in_batches_and_blank_ones_do_not_go() -> None:
 @every_fault
 def test_a_fault_that_passes_is_survived(fault: Any) -> None:
     with running(server := scripted(fault, fault, GOOD)) as url:
-        assert client(url).search("who?", 2) == HITS
+        assert client(url, fault).search("who?", 2) == HITS
     assert len(server.seen) == 3
 
 
 @every_fault
 def test_a_fault_that_stays_is_a_failed_search_after_all_retries(fault: Any) -> None:
     with running(server := scripted(GOOD, fault)) as url:
-        asked = client(url)
+        asked = client(url, fault)
         assert asked.search("who?", 2)
         began = time.monotonic()
         with pytest.raises(SearchFailedError, match="3 times"):
             asked.search("who?", 2)
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 8
     assert len(server.seen) == 4
 
 
@@ -194,4 +196,4 @@ def test_a_slow_response_is_bounded_by_the_whole_time_and_not_by_each_pause() ->
         began = time.monotonic()
         with pytest.raises(UnreachableError, match="in time"):
             post(url, {}, b"{}", 0.3)
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 2.0
