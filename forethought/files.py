@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
 
 from forethought.errors import InputError
 
 
-def open_input(path: str | Path, expected: str) -> IO[bytes]:
+def open_input(path: str | Path, expected: str) -> BufferedReader:
     """The bytes of a file that a user names.
 
     Raises:

@@ -33,9 +33,17 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, JsonRow]]:
     Raises:
         InputError: the file cannot be read, or a line is not one JSON object.
     """
+    for _, number, row in read_jsonl_at(path):
+        yield number, row
+
+
+def read_jsonl_at(path: str | Path) -> Iterator[tuple[int, int, JsonRow]]:
+    """As `read_jsonl`, with the place of each line, in bytes of the unpacked file, in front."""
+    place = 0
     for number, line, name in _lines(path):
         if line.strip():
-            yield number, parse_line(line, name, number)
+            yield place, number, parse_line(line, name, number)
+        place += len(line)
 
 
 def read_log(path: str | Path) -> Iterator[tuple[int, JsonRow]]:

@@ -71,8 +71,17 @@ def episode_to_row(episode: Episode) -> JsonRow:
         "wall_s": round(episode.wall_s, 4),
         "choice": None if episode.choice is None else asdict(episode.choice),
         **({"group": episode.group} if episode.group else {}),
+        **_beside_the_judge(episode),
         "turns": [_turn_row(turn) for turn in episode.turns],
     }
+
+
+def _beside_the_judge(episode: Episode) -> JsonRow:
+    """What only an evaluation with a judge has."""
+    reason = {"judge_reason": episode.judge_reason} if episode.judge_reason else {}
+    if episode.success_em is None:
+        return reason
+    return {**reason, "success_em": episode.success_em, "f1": episode.f1}
 
 
 def _turn_row(turn: EpisodeTurn) -> JsonRow:
@@ -147,6 +156,9 @@ def episode_from_row(row: JsonRow, where: str, line: int) -> Episode:
         wall_s=float(_maybe(row, "wall_s", NUMBER, where, line) or 0.0),
         choice=None if choice is None else _choice(choice, where, line),
         group=_maybe(row, "group", str, where, line) or "",
+        judge_reason=_maybe(row, "judge_reason", str, where, line) or "",
+        success_em=_bit(row, "success_em", where, line),
+        f1=_share(row, "f1", where, line),
     )
 
 
@@ -266,6 +278,14 @@ def _share(row: Mapping[str, Any], key: str, where: str, line: int) -> float | N
     if value is not None and not 0 <= value <= 1:
         raise _misfit(where, line, f"{key} = {value}", "a number in [0, 1] or null")
     return value if value is None else float(value)
+
+
+def _bit(row: Mapping[str, Any], key: str, where: str, line: int) -> int | None:
+    """0 or 1; null or absent: none."""
+    value: int | None = _maybe(row, key, int, where, line)
+    if value not in (0, 1, None):
+        raise _misfit(where, line, f"{key} = {value}", "0, 1 or null")
+    return value
 
 
 def _count(row: Mapping[str, Any], key: str, where: str, line: int) -> int:

@@ -49,12 +49,20 @@ class DataConfig(Section):
     benchmarks: tuple[str, ...] = ()  # qa: names of question sets, or NAME:FILE
     max_rows: int = Field(2000, ge=1)  # qa: the first rows of each set and split
     corpus: str = ""  # qa: a corpus.jsonl; "": the paragraphs of the rows
+    retriever: str = Field("bm25", min_length=1)  # qa: bm25, dense, hybrid, or a server's address
+    index: str = ""  # qa: a folder that `forethought index` wrote for the corpus; "": in memory
     page_chars: int = Field(0, ge=0)  # qa: of a page that a search shows; 0: all
 
     @model_validator(mode="after")
     def _questions_are_named(self) -> DataConfig:
         if self.source == "qa" and not self.benchmarks:
             raise ValueError('data.source = "qa" without data.benchmarks')
+        searched = self.corpus or self.retriever.startswith(("http://", "https://"))
+        if not searched and (self.retriever != "bm25" or self.index):
+            raise ValueError(
+                f"data.retriever = {self.retriever!r}, data.index = {self.index!r} without "
+                "data.corpus: the paragraphs of the rows are searched by bm25 in memory"
+            )
         return self
 
 
@@ -137,21 +145,44 @@ class PrepareConfig(Section):
     labels: Literal["measured", "teacher"] = "measured"  # or the teacher's guess in hindsight
 
 
-class TeacherConfig(Section):
-    """The model that writes blocks for `prepare.writer = "teacher"`, behind OPENAI_BASE_URL."""
+class AskedConfig(Section):
+    """How hard a model behind OPENAI_BASE_URL is asked, and where to stop."""
 
-    model: str = ""  # the name that the server knows
-    temperature: float = Field(0.6, ge=0)
-    top_p: float = Field(0.95, gt=0, le=1)
-    max_tokens: int = Field(1024, ge=1)  # of one reply
     parallel: int = Field(8, ge=1)  # requests at a time
     tries: int = Field(5, ge=1)  # of one request, with longer and longer pauses
     timeout_s: float = Field(120.0, gt=0)  # of one try
     price_prompt: float = Field(0.0, ge=0)  # of a million tokens in, for estimate and bound
     price_completion: float = Field(0.0, ge=0)  # of a million tokens out
     max_total_tokens: int | None = Field(None, ge=1)  # in and out; the run stops there
-    max_cost: float | None = Field(None, gt=0)  # by the prices; no run starts that may cost more
+    max_cost: float | None = Field(None, gt=0)  # by the prices; the run stops there
+
+
+class TeacherConfig(AskedConfig):
+    """The model that writes blocks for `prepare.writer = "teacher"`.
+
+    Its `max_cost` also bounds the estimate: no run starts that may cost more.
+    """
+
+    model: str = ""  # the name that the server knows
+    temperature: float = Field(0.6, ge=0)
+    top_p: float = Field(0.95, gt=0, le=1)
+    max_tokens: int = Field(1024, ge=1)  # of one reply
     max_failed_share: float = Field(0.05, ge=0, le=1)  # of turns without a block
+
+
+class JudgeConfig(AskedConfig):
+    """Who says whether an answer is right."""
+
+    kind: Literal["exact", "llm"] = "exact"  # llm: where it is no exact match, a model is asked
+    model: str = ""  # the name that the server knows
+    max_tokens: int = Field(512, ge=1)  # of one reply, hidden thought included
+
+
+class ServedConfig(AskedConfig):
+    """A model behind a server that is evaluated (`--model openai:NAME`); bounds of its episodes."""
+
+    max_turn_tokens: int = Field(2048, ge=8)  # in place of rollout.max_turn_tokens
+    max_context_tokens: int = Field(16_384, ge=32)  # in place of rollout.max_context_tokens
 
 
 class MidtrainConfig(SupervisedConfig):
@@ -258,7 +289,10 @@ class RolloutConfig(Section):
     max_batch: int = Field(256, ge=1)
     bf16: bool = False  # sample with a bfloat16 copy of the weights
     old_blocks: bool = True  # whether later turns see the blocks of earlier ones
-    top_k_documents: int = Field(2, ge=1)
+    top_k_documents: int | None = Field(None, ge=1)  # pages of a search; None: 2 in atlas, else 3
+    max_observation_tokens: int | None = Field(
+        None, ge=16
+    )  # a longer reply, tags included, is cut; None: no bound
 
 
 class EvalConfig(Section):
@@ -299,7 +333,9 @@ class RunConfig(Section):
     midtrain: MidtrainConfig = MidtrainConfig()
     sft: SftConfig = SftConfig()
     rl: RlConfig = RlConfig()
+    judge: JudgeConfig = JudgeConfig()
     eval: EvalConfig = EvalConfig()
+    served: ServedConfig = ServedConfig()
     control: ControlConfig = ControlConfig()
 
     @model_validator(mode="after")
@@ -329,6 +365,12 @@ class RunConfig(Section):
                 'prepare.labels = "teacher" needs prepare.writer = "teacher", and sft.relabel = '
                 "false so that they are not measured after all"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _judge_is_named(self) -> RunConfig:
+        if self.judge.kind == "llm" and not self.judge.model:
+            raise ValueError('judge.kind = "llm" without judge.model')
         return self
 
     @property

@@ -219,6 +219,9 @@ class Episode:
     wall_s: float = 0.0
     choice: Choice | None = None
     group: str = ""  # kind of task, a breakdown of summaries; "" = there is one kind
+    judge_reason: str = ""  # of a verdict by a judge, in its words
+    success_em: int | None = None  # 1 | 0 by exact match where a judge is on; None = none is
+    f1: float | None = None  # token F1 beside it (qa only)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,6 +61,7 @@ PURE = (
     "worlds",
 )
 ENGINES = {"trl", "vllm", "verl", "accelerate", "peft", "datasets"}
+ENGINES |= {"sentence_transformers", "faiss", "numba", "tantivy"}
 # Split so that this file does not hold what it forbids.
 FORBIDDEN = (
     "../sha" + "red",

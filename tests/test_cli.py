@@ -130,7 +130,7 @@ def test_top_level_help_names_every_verb_once(capsys: pytest.CaptureFixture[str]
     shown = capsys.readouterr().out
     for group in GROUPS.values():
         for verb, line in group.items():
-            assert f"  {verb:<10} {line}\n" in shown + "\n"
+            assert f"  {verb:<13} {line}\n" in shown + "\n"
 
 
 def test_no_verb_shows_the_help_and_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:

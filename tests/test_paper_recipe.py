@@ -38,6 +38,7 @@ PUBLISHED = {
     "sft.optim.name": "adamw",
     "sft.optim.lr": 5e-5,
     "sft.optim.schedule": "cosine",
+    "judge.kind": "llm",
     "rl.profile": "paper",
     "rl.prompts": 256,
     "rl.group_size": 5,
@@ -75,6 +76,7 @@ def test_what_is_marked_as_the_papers_is_checked_here() -> None:
         key for key in PUBLISHED if key.endswith("tokens")
     }
     silent = {"model.prompt_style", "base.warmup_episodes", "teacher.model", "rl.normaliser"}
+    silent |= {"judge.model"}
     silent |= {"midtrain.block_share", "midtrain.lambda_obs", "sft.format_off_share"}
     silent |= {"rl.updates", "rl.refit_rollouts", "eval.imagine_k"}
     assert marked - set(PUBLISHED) == silent

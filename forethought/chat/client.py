@@ -22,8 +22,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from forethought.chat.transport import RefusedError, Response, UnreachableError, post
-from forethought.errors import GuardRail, InputError, MissingError
+from forethought.chat.transport import AGAIN, RefusedError, Response, UnreachableError, post
+from forethought.errors import GuardRail, InputError, Interrupted, MissingError
 from forethought.jsonl import write_json
 
 Transport = Callable[[str, dict[str, str], bytes, float], Response]
@@ -31,7 +31,7 @@ Transport = Callable[[str, dict[str, str], bytes, float], Response]
 
 LONGEST_WAIT = 60.0
 """Seconds between two tries at most, whatever the server asks for."""
-_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+_THIS_ONE = frozenset({400, 413, 422})  # one request is refused, such as one that is too long
 _CHARS_PER_TOKEN = 3.5  # of English, for the estimate; real counts come with the replies
 
 
@@ -44,12 +44,13 @@ class ChatRequest:
     top_p: float = 1.0
     max_tokens: int = 1024
     seed: int | None = None
+    stop: tuple[str, ...] = ()  # strings that end the reply; a server leaves them out of it
 
     def body(self, model: str) -> dict[str, Any]:
         """The JSON body of the request."""
         row = asdict(self)
         row["messages"] = [{"role": role, "content": text} for role, text in self.messages]
-        return {"model": model, **{key: value for key, value in row.items() if value is not None}}
+        return {"model": model, **{k: v for k, v in row.items() if v is not None and v != ()}}
 
     @property
     def prompt_tokens(self) -> int:
@@ -65,6 +66,7 @@ class ChatReply:
     prompt_tokens: int
     completion_tokens: int
     finish: str  # "stop", "length", ..., as the server says
+    reasoning_tokens: int = 0  # of the completion, where the server counts hidden thought apart
     cached: bool = False
 
 
@@ -73,6 +75,7 @@ class ChatFailure:
     """Why no reply came, after all retries."""
 
     reason: str
+    refusal: InputError | None = field(default=None, compare=False)  # it would be refused again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +161,10 @@ def _no_server(model: str) -> MissingError:
     )
 
 
+class ServerDown(MissingError):
+    """The server has never answered: nothing listens at the address."""
+
+
 class ChatClient:
     """Asks one model; safe to use from several threads."""
 
@@ -194,18 +201,24 @@ class ChatClient:
             self._headers["Authorization"] = f"Bearer {server.api_key}"
         self._cache, self._transport, self._sleep = cache, transport, sleep
         self._lock = threading.Lock()
+        self._stopping = False
+        self._heard = False  # whether this model ever replied, now or in the cache
 
     @property
     def cost(self) -> float:
         """What was spent so far, by `Prices`."""
         return self.prices.of(self.prompt_tokens, self.completion_tokens)
 
+    def stop(self) -> None:
+        """Nothing further is sent: what waits in other threads ends when its try ends."""
+        self._stopping = True
+
     def estimate(self, requests: Iterable[ChatRequest]) -> Estimate:
         """What `ask` would take; nothing is sent."""
         total = cached = prompt = completion = 0
         for request in requests:
             total += 1
-            if self._read(request) is not None:
+            if self.known(request) is not None:
                 cached += 1
                 continue
             prompt += request.prompt_tokens
@@ -222,18 +235,29 @@ class ChatClient:
         """The replies, in the order of the requests; what stands there twice is asked once.
 
         Raises:
-            MissingError: the server cannot be reached at all.
-            InputError: the server refuses what is asked (a wrong key, no such model).
+            MissingError: there is no address, or nothing listens there (`ServerDown`).
+            InputError: the server refuses what is asked (a wrong key, no such model, an option that
+                it does not know); one refused request among others is a failure in its place.
             GuardRail: a bound of `limits` is reached; replies that came are in the cache.
         """
-        known = {each: self._read(each) for each in dict.fromkeys(requests)}
+        known = {each: self.known(each) for each in dict.fromkeys(requests)}
         found: dict[ChatRequest, ChatReply | ChatFailure] = {
             request: reply for request, reply in known.items() if reply is not None
         }
         missing = [request for request in known if request not in found]
+        self._heard = self._heard or bool(found)
         if missing:  # a writer asks for one block at a time, and most come from the cache
-            found |= zip(missing, self._ask_all(missing), strict=True)
+            came = self._ask_all(missing)
+            self._check_refusals(came)
+            found |= zip(missing, came, strict=True)
         return [found[request] for request in requests]
+
+    def _check_refusals(self, replies: Sequence[ChatReply | ChatFailure]) -> None:
+        """A server that refuses all that it was ever asked cannot do what is asked of it."""
+        refusals = [r.refusal for r in replies if isinstance(r, ChatFailure) and r.refusal]
+        if not self._heard and len(refusals) == len(replies):
+            raise refusals[0]
+        self._heard = self._heard or any(isinstance(reply, ChatReply) for reply in replies)
 
     def _ask_all(self, requests: Sequence[ChatRequest]) -> list[ChatReply | ChatFailure]:
         with ThreadPoolExecutor(self.limits.parallel) as pool:
@@ -251,25 +275,35 @@ class ChatClient:
         body = json.dumps(request.body(self.model)).encode()
         reason = ""
         for number in range(self.limits.tries):
+            if self._stopping:
+                raise Interrupted(f"{self.model} is asked nothing more; replies so far are cached")
             reply, reason, wait = self._try(body)
+            if isinstance(reply, ChatFailure):
+                return reply
             if reply is not None:
                 return self._keep(request, reply)
             if number + 1 < self.limits.tries:
                 self._sleep(min(2.0**number if wait is None else wait, LONGEST_WAIT))
         if self.asked == 0 and reason.startswith("unreachable"):
-            raise MissingError(
+            raise ServerDown(
                 f"the server {self._url} ({reason})", next_step="start it, or set OPENAI_BASE_URL"
             )
         return ChatFailure(reason=f"{reason}, {self.limits.tries} times")
 
-    def _try(self, body: bytes) -> tuple[ChatReply | None, str, float | None]:
-        """One attempt: the reply, or why there is none and how long the server wants to rest."""
+    def _try(self, body: bytes) -> tuple[ChatReply | ChatFailure | None, str, float | None]:
+        """One attempt: the reply, or why there is none and how long the server wants to rest.
+
+        A failure: this request is refused, and would be again.
+        """
         try:
             response = self._transport(self._url, self._headers, body, self.limits.timeout_s)
         except UnreachableError as error:
             return None, str(error), None
-        if response.status in _AGAIN:
+        if response.status in AGAIN:
             return None, f"HTTP {response.status}", response.retry_after
+        if response.status in _THIS_ONE:
+            refusal = RefusedError(self._url, response)
+            return ChatFailure(reason=str(refusal), refusal=refusal), "", None
         if response.status != 200:
             raise RefusedError(self._url, response)
         return _reply(response.body), f"no completion in {response.body[:120]!r}", None
@@ -298,7 +332,8 @@ class ChatClient:
             write_json(file, {"request": request.body(self.model), "reply": row})
         return reply
 
-    def _read(self, request: ChatRequest) -> ChatReply | None:
+    def known(self, request: ChatRequest) -> ChatReply | None:
+        """The reply that is kept for a request; None where it has to be asked for."""
         file = self._file(request)
         if file is None or not file.is_file():
             return None
@@ -323,13 +358,17 @@ def _reply(body: bytes) -> ChatReply | None:
         choice = row["choices"][0]
         text = choice["message"]["content"]
         usage = row.get("usage") or {}
+        if text is None and choice.get("finish_reason") == "length":
+            text = ""  # all tokens went into hidden thought: the model's doing, not the server's
         if not isinstance(text, str):
             return None
+        hidden = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens")
         return ChatReply(
-            text=text,
+            text=text.encode("utf-8", "replace").decode("utf-8"),  # half a pair is no character
             prompt_tokens=int(usage.get("prompt_tokens") or 0),
             completion_tokens=int(usage.get("completion_tokens") or 0),
             finish=str(choice.get("finish_reason") or ""),
+            reasoning_tokens=int(hidden or 0),
         )
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         return None

@@ -24,7 +24,10 @@ NEEDED = (
     *("torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "numpy"),
     *("pydantic", "bm25s", "math_verify", "rich", "jinja2", "gguf"),
 )
-OPTIONAL = ("accelerate", "peft", "datasets", "trl", "vllm", "verl", "trackio", "tensorboard")
+OPTIONAL = (
+    *("accelerate", "peft", "datasets", "trl", "vllm", "verl", "trackio", "tensorboard"),
+    *("sentence_transformers", "faiss"),
+)
 MIN_FREE_GB = 2.0  # the demo's run folder and the fetched model, with room to spare
 
 

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: a folder is neither a run nor an evaluation.
     """
-    from forethought.report.paired import compare
+    from forethought.report.paired import by_exact_match, compare
     from forethought.runlog import read_episodes
 
     left, right = _open(Path(args.a)), _open(Path(args.b))
@@ -46,7 +46,10 @@ def run(args: argparse.Namespace) -> int:
         found += differences(_values(a), _values(b), label)
         mine, theirs = (side.folder(name) / "episodes.jsonl" for side in (left, right))
         if mine.is_file() and theirs.is_file():
-            paired.append(compare(name, read_episodes(mine), read_episodes(theirs)))
+            ours, others = read_episodes(mine), read_episodes(theirs)
+            if a.get("judge", "exact") != b.get("judge", "exact"):
+                ours, others = by_exact_match(ours), by_exact_match(others)
+            paired.append(compare(name, ours, others))
     if args.json:
         print(json.dumps({"differences": found, "paired": paired}))
     else:
@@ -112,7 +115,8 @@ def _told(side: JsonRow) -> str:
 
 
 def _values(summary: dict[str, Any]) -> dict[str, Any]:
-    return {name: cell["value"] for name, cell in summary["metrics"].items()}
+    figures = {name: cell["value"] for name, cell in summary["metrics"].items()}
+    return {"judge": summary.get("judge", "exact"), **figures}
 
 
 def differences(a: Any, b: Any, path: str) -> list[JsonRow]:

@@ -44,6 +44,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "list": "envs, configs, terms, baselines, modes, templates or benchmarks",
         "fetch": "bring a model into the cache",
         "tasks": "a public question set as tasks.jsonl and corpus.jsonl",
+        "serve-search": "serve a corpus to many workers, as Search-R1 does",
     },
     "small tools, JSON lines in and out": {
         "parse": "text to foresight block, thought and action",
@@ -51,13 +52,14 @@ GROUPS: dict[str, dict[str, str]] = {
         "leaks": "does a block tell what it cannot know?",
         "credit": "advantages of every span from judged episodes",
         "retrieve": "search a corpus",
+        "index": "index a corpus on disk, for retrieve, serve-search and eval",
         "sandbox": "run a Python file under limits",
         "tokens": "the tokens of an episode with spans and weights",
         "decontaminate": "test questions among training rows",
     },
 }
 VERBS: dict[str, str] = {
-    verb: f"forethought.cli.{verb}" for group in GROUPS.values() for verb in group
+    verb: f"forethought.cli.{verb.replace('-', '_')}" for group in GROUPS.values() for verb in group
 }
 _OVERRIDE = re.compile(r"--([A-Za-z_]\w*(?:\.\w+)+)(?:=(.*))?", re.DOTALL)
 
@@ -180,7 +182,7 @@ def verb_table() -> str:
     lines: list[str] = []
     for title, verbs in GROUPS.items():
         lines += ["", title + ":"]
-        lines += [f"  {verb:<10} {line}" for verb, line in verbs.items()]
+        lines += [f"  {verb:<13} {line}" for verb, line in verbs.items()]
     return "\n".join(lines[1:])
 
 

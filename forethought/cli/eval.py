@@ -6,6 +6,7 @@ import argparse
 import json
 
 from forethought.cli._args import natural, not_negative, positive, seeds
+from forethought.cli._search import add_search, source_of
 
 HELP = "evaluate a model, a stage of a run, or a scripted policy"
 OVERRIDES = True
@@ -17,12 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         required=True,
-        help="a Hugging Face folder or name, RUN/STAGE, or a scripted policy "
-        "(wanderer, reactive, first-link, link-wise, planner)",
+        help="a Hugging Face folder or name, RUN/STAGE, openai:NAME (behind OPENAI_BASE_URL), or a "
+        "scripted policy (wanderer, reactive, first-link, link-wise, planner)",
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--tasks", help="tasks.jsonl instead of the configured source")
     parser.add_argument("--corpus", help="corpus.jsonl that the tasks are searched in")
+    add_search(parser)
     parser.add_argument(
         "--split",
         choices=["val", "test"],
@@ -37,13 +39,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mode",
         default="",
         help="one of `forethought list modes`, such as imagine-4 or abstain-40 (default: plain for "
-        "a scripted policy and for stages before sft, else faithful)",
+        "a scripted policy and for stages before sft, else faithful); openai:NAME: faithful or "
+        "plain",
     )
     parser.add_argument(
         "--temperature", type=not_negative, help="default: the config's; 0 = greedy"
     )
     parser.add_argument(
         "--seed", type=natural, help="seed of the sampling noise (default: the run's)"
+    )
+    parser.add_argument(
+        "--parallel",
+        type=positive,
+        help="with openai:NAME: requests at a time (default: served.parallel)",
     )
     parser.add_argument(
         "--estimates",
@@ -68,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     request = EvalRequest(
         model=args.model,
         tasks=args.tasks,
-        corpus=args.corpus,
+        source=source_of(args),
         split=args.split,
         worlds=args.worlds,
         num=args.num,
@@ -76,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
         mode=args.mode,
         temperature=args.temperature,
         seed=args.seed,
+        parallel=args.parallel,
         estimates=args.estimates,
         out=make_folder(args.out, "--out"),
     )

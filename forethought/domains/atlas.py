@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from forethought.training.policy import Policy
 
 KEPT_INDEXES = 256  # retrievers kept at a time
+TOP_K = 2  # pages a search shows where the configuration says nothing
 
 
 def atlas_format() -> TextFormat:
@@ -73,10 +74,12 @@ class AtlasDomain:
         return cls(
             law=law(config.law_seed, identical=config.data.identical_cells),
             seed=config.seed,
-            top_k=bounds.top_k_documents,
+            top_k=bounds.top_k_documents or TOP_K,
             text_format=replace(atlas_format(), old_blocks=bounds.old_blocks),
             engine=EngineConfig(
-                max_turns=bounds.max_turns, max_context_tokens=bounds.max_context_tokens
+                max_turns=bounds.max_turns,
+                max_context_tokens=bounds.max_context_tokens,
+                max_observation_tokens=bounds.max_observation_tokens,
             ),
         )
 

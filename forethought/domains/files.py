@@ -6,19 +6,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from forethought.data.corpora import load_corpus
 from forethought.data.tasks import load_tasks
 from forethought.domains import make_domain, no_worlds
+from forethought.domains.atlas import TOP_K as ATLAS_TOP_K
 from forethought.domains.atlas import AtlasDomain, truth_of
 from forethought.envs.search_qa import SearchQA
 from forethought.hindsight.trajectory import Trajectory
 from forethought.hindsight.writer import Writer
 from forethought.rollout.render import TextFormat
 from forethought.schema import RunConfig
-from forethought.tools.retrieval import BM25Retriever, Retriever
+from forethought.tools.retrieval import Retriever
+from forethought.tools.retrievers import SearchSource, open_retriever
 from forethought.types import Rollout, Task, Truth
 from forethought.worlds.atlas.law import Law
 from forethought.worlds.atlas.text import read_question
+
+TOP_K = 3
+"""Pages that a search of real text shows where the configuration says nothing (Search-R1's)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,20 +39,22 @@ class FileSearchDomain:
     imitate_failures: bool = False  # there is nothing to imitate
 
     @classmethod
-    def from_files(cls, config: RunConfig, tasks: str, corpus: str) -> FileSearchDomain:
-        """Reads both files.
+    def from_files(cls, config: RunConfig, tasks: str, source: SearchSource) -> FileSearchDomain:
+        """Reads the tasks and opens what they are searched in.
 
         Raises:
             InputError: a file is absent or malformed; the message names file and line.
+            MissingError: what the retriever needs is not here.
         """
         like = make_domain(config)
+        usual = ATLAS_TOP_K if like.text_format.spaced else TOP_K
         return cls(
             env_name="search_qa",
             text_format=_for_search(like.text_format),
             writer=like.writer,
             rows=tuple(load_tasks(Path(tasks))),
-            retriever=BM25Retriever(load_corpus(Path(corpus))),
-            top_k=config.rollout.top_k_documents,
+            retriever=open_retriever(source),
+            top_k=config.rollout.top_k_documents or usual,
             law=like.law if isinstance(like, AtlasDomain) else None,
         )
 

@@ -13,15 +13,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from forethought.data.benchmark_rows import documents_of
 from forethought.data.benchmarks import BENCHMARKS, read_benchmark
-from forethought.data.corpora import load_corpus
 from forethought.data.hops import hops_of, with_hops
 from forethought.domains import no_worlds
-from forethought.domains.qa_play import VARIANTS, play
+from forethought.domains.files import TOP_K
+from forethought.domains.qa_play import VARIANTS, Bounds, play
 from forethought.domains.taught import writer_of
 from forethought.envs.search_qa import SearchQA
 from forethought.errors import InputError
@@ -34,6 +33,7 @@ from forethought.rewards.grading import squad_normalise
 from forethought.rollout.render import TextFormat
 from forethought.schema import DataConfig, RunConfig
 from forethought.tools.retrieval import BM25Retriever, Document, Retriever
+from forethought.tools.retrievers import SearchSource, open_retriever
 from forethought.types import Rollout, Task, Truth
 
 
@@ -46,6 +46,7 @@ class QaDomain:
     top_k: int
     max_turns: int
     max_tokens: int  # of an episode
+    max_reply: int | None  # tokens of a reply, which is cut there
     text_format: TextFormat
     writer: Writer
     env_name: str = "search_qa"
@@ -57,9 +58,10 @@ class QaDomain:
         return cls(
             data=config.data,
             seed=config.seed,
-            top_k=config.rollout.top_k_documents,
+            top_k=config.rollout.top_k_documents or TOP_K,
             max_turns=config.rollout.max_turns,
             max_tokens=config.rollout.max_context_tokens,
+            max_reply=config.rollout.max_observation_tokens,
             text_format=TextFormat(
                 name="search",
                 style="search",
@@ -112,8 +114,12 @@ class QaDomain:
 
         The one place where a retriever is chosen.
         """
-        if self.data.corpus:
-            return BM25Retriever(load_corpus(Path(self.data.corpus)))
+        data = self.data
+        source = SearchSource(
+            corpus=data.corpus or None, retriever=data.retriever, index=data.index or None
+        )
+        if data.corpus or source.is_remote:
+            return open_retriever(source)
         pages: dict[str, Document] = {}
         for task in self._rows:
             for page in documents_of(task):
@@ -163,7 +169,8 @@ class QaDomain:
 
         With a tokenizer, those that `rollout.max_context_tokens` has no room for are left out.
         """
-        fitting = (made for made in self._attempts(split) if self._fits(made, tokenizer))
+        attempts = self._attempts(split, tokenizer)
+        fitting = (made for made in attempts if self._fits(made, tokenizer))
         found = list(itertools.islice(fitting, num))
         if not found and num:
             raise self._too_few(split, "no row with gold facts, which first attempts are made from")
@@ -182,14 +189,24 @@ class QaDomain:
         item = Labelled(trajectory=made, labels=(label,) * len(made.steps))
         return len(builder.tagged([item], 0).sequence.ids) <= self.max_tokens
 
-    def _attempts(self, split: str) -> Iterator[Trajectory]:
+    def _attempts(self, split: str, tokenizer: Any) -> Iterator[Trajectory]:
         """One attempt a task, then a second one in other words, and so on; equal ones once."""
+        bound = None if tokenizer is None else self.max_reply
+
+        def cut(reply: str) -> str:
+            return (
+                reply
+                if bound is None
+                else self.text_format.cut_observation(tokenizer, reply, bound)
+            )
+
         told: set[tuple[str, ...]] = set()
         for variant, task in itertools.product(range(VARIANTS), self._splits.get(split, [])):
             if not hops_of(task):
                 continue
             seed = f"qa/{self.seed}/{variant}/{task.id}"
-            made = play(task, self.make_env(), seed=seed, max_turns=self.max_turns)
+            bounds = Bounds(max_turns=self.max_turns, cut=cut)
+            made = play(task, self.make_env(), seed=seed, bounds=bounds)
             key = (task.id, *(step.action.text for step in made.steps))
             if key not in told:
                 told.add(key)

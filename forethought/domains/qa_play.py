@@ -10,7 +10,7 @@ Answers after such a failure are "none" or what was found last, never the gold o
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,18 @@ _AGAIN = ("That page did not come; I ask in other words.", "Not there. I try ano
 _BLIND = ("I do not know its name yet; I search with the words of the question.",)
 
 
+def _whole(reply: str) -> str:
+    return reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """Of an episode, as the engine has them."""
+
+    max_turns: int  # the answer included
+    cut: Callable[[str], str] = _whole  # what is shown of a reply
+
+
 @dataclass(slots=True)
 class _Play:
     """One attempt in progress."""
@@ -49,6 +61,7 @@ class _Play:
     hops: tuple[Hop, ...]
     env: Any
     rng: random.Random
+    cut: Callable[[str], str]
     steps: list[Step] = field(default_factory=list)
     came: set[int] = field(default_factory=set)
     missed: set[int] = field(default_factory=set)
@@ -63,29 +76,29 @@ class _Play:
     def search(self, think: str, query: str) -> None:
         """Runs a query in the environment and notes which pages came."""
         reply: Observation = call_tool(self.env, "search", query)
+        shown = self.cut(str(reply))
         action = Action(kind="search", text=query)
-        self.steps.append(
-            Step(think=think, action=action, observation=str(reply), failed=reply.failed)
-        )
+        self.steps.append(Step(think=think, action=action, observation=shown, failed=reply.failed))
         self.asked.add(query.lower())
-        self.came |= {n for n, hop in enumerate(self.hops) if hop.came(str(reply))}
+        self.came |= {n for n, hop in enumerate(self.hops) if hop.came(shown)}
         self.done = reply.done
 
 
-def play(task: Task, env: Any, *, seed: str, max_turns: int) -> Trajectory:
+def play(task: Task, env: Any, *, seed: str, bounds: Bounds) -> Trajectory:
     """One attempt at a task with hops, a function of its arguments alone.
 
     Args:
         task: with hops (`forethought.data.hops.with_hops`).
         env: a fresh search environment.
         seed: what phrasings, patience and thoughts are drawn from.
-        max_turns: of an episode, the answer included.
+        bounds: of an episode.
     """
     env.reset(**row_of(task))
-    game = _Play(task=task, hops=hops_of(task), env=env, rng=random.Random(seed))
+    rng = random.Random(seed)
+    game = _Play(task=task, hops=hops_of(task), env=env, rng=rng, cut=bounds.cut)
     tries = game.rng.choice((1, 2, 2, 3))
     patience = max(1, len(game.hops) + game.rng.choice((-1, 0, 1, 2, 3, 3)))
-    searches = min(max_turns - 1, patience)
+    searches = min(bounds.max_turns - 1, patience)
     while not game.done and len(game.steps) < searches:
         target = _next_target(game)
         if target is None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from forethought.chat.client import ChatClient, ChatLimits, Prices, Server
-from forethought.data.models import cache_home
+from forethought.chat.configured import client_of
 from forethought.hindsight.teacher import TeacherSampling, TeacherWriter
 from forethought.hindsight.writer import Writer
 from forethought.schema import RunConfig
@@ -17,18 +16,7 @@ def writer_of(config: RunConfig, rules: Writer) -> Writer:
     if config.prepare.writer == "rules":
         return rules
     section = config.teacher
-    client = ChatClient(
-        Server.from_env(section.model, needed=False),
-        cache=cache_home() / "chat",
-        limits=ChatLimits(
-            parallel=section.parallel,
-            tries=section.tries,
-            timeout_s=section.timeout_s,
-            max_tokens=section.max_total_tokens,
-            max_cost=section.max_cost,
-        ),
-        prices=Prices(prompt=section.price_prompt, completion=section.price_completion),
-    )
+    client = client_of(section, section.model)
     sampling = TeacherSampling(
         temperature=section.temperature,
         top_p=section.top_p,

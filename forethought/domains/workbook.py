@@ -71,7 +71,9 @@ class WorkbookDomain:
             seed=config.seed,
             text_format=replace(workbook_format(), old_blocks=bounds.old_blocks),
             engine=EngineConfig(
-                max_turns=bounds.max_turns, max_context_tokens=bounds.max_context_tokens
+                max_turns=bounds.max_turns,
+                max_context_tokens=bounds.max_context_tokens,
+                max_observation_tokens=bounds.max_observation_tokens,
             ),
         )
 

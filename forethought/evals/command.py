@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from forethought.chat.judge import judge_of
 from forethought.config import read_resolved
 from forethought.data.tasks import load_tasks
 from forethought.domains import Domain, make_domain
-from forethought.errors import InputError, MissingError
+from forethought.errors import InputError
 from forethought.evals.baselines import BASELINES, scripted_backend, workbook_backend
 from forethought.evals.estimate import estimate_of
 from forethought.evals.estimates import Estimating, fit_tasks
@@ -25,6 +26,7 @@ from forethought.evals.run import (
     tasks_hash,
     write_evaluation,
 )
+from forethought.evals.served import PREFIX, Served, check_mode, play_served
 from forethought.evals.ways import play
 from forethought.jsonl import write_json
 from forethought.progress import say
@@ -34,6 +36,7 @@ from forethought.rollout.engine import EngineConfig
 from forethought.rollout.modes import Mode, mode_after, parse_mode
 from forethought.runlog import RunPaths
 from forethought.schema import RunConfig
+from forethought.tools.retrievers import SearchSource
 from forethought.types import Task
 from forethought.worlds.atlas.law import Law
 from forethought.worlds.atlas.text import read_question
@@ -48,7 +51,7 @@ class EvalRequest:
     model: str
     out: Path
     tasks: str | None = None
-    corpus: str | None = None
+    source: SearchSource = field(default_factory=SearchSource)  # what the tasks are searched in
     split: str | None = None
     worlds: str | None = None  # "A:B"
     num: int | None = None
@@ -56,6 +59,7 @@ class EvalRequest:
     mode: str = ""
     temperature: float | None = None
     seed: int | None = None
+    parallel: int | None = None  # requests at a time, of a model behind a server
     estimates: bool = False  # whether other estimates of the same episodes are made, too
 
 
@@ -64,8 +68,10 @@ def evaluate(config: RunConfig, request: EvalRequest) -> dict[str, Any]:
 
     Raises:
         InputError: options that do not fit together, a model or file that cannot be read.
-        MissingError: a model behind a server.
+        MissingError: no server for a model or a judge behind one.
+        GuardRail: a bound on what may be asked of a server is reached.
     """
+    _check_options(request)
     config = _with_law(config, request)
     mode = _mode(request)
     domain = _domain(config, request)
@@ -73,23 +79,49 @@ def evaluate(config: RunConfig, request: EvalRequest) -> dict[str, Any]:
     if request.num is not None and len(tasks) < request.num:
         say(f"--num {request.num}: there are only {len(tasks)} tasks, so these are evaluated")
     setting = setting_of(config, domain, request, mode, split)
-    if request.model not in BASELINES:
+    if request.model.startswith(PREFIX):
+        section = config.served
+        if request.parallel is not None:
+            section = section.model_copy(update={"parallel": request.parallel})
+        result = play_served(setting, tasks, Served(model=request.model, section=section))
+    elif request.model in BASELINES:
+        result = _scripted(config, setting, tasks, request.model)
+    else:
         return _modelled(config, setting, tasks, request, mode)
-    if request.estimates:
+    return write_evaluation(setting, result, request.out)
+
+
+def _check_options(request: EvalRequest) -> None:
+    """Refuses options that a kind of policy cannot heed.
+
+    Raises:
+        InputError: estimates of a policy without probabilities, or parallel requests to no server.
+    """
+    served = request.model.startswith(PREFIX)
+    if request.estimates and (served or request.model in BASELINES):
+        kind = "a model behind a server" if served else "a scripted policy"
         raise InputError(
             "--estimates",
-            got=f"a scripted policy ({request.model})",
-            expected="a model: a script has no probabilities",
+            got=f"{kind} ({request.model})",
+            expected="a model of this machine: nothing else gives probabilities",
             next_step="drop --estimates, or name a model",
         )
-    result = _scripted(config, setting, tasks, request.model)
-    return write_evaluation(setting, result, request.out)
+    if request.parallel is not None and not served:
+        raise InputError(
+            "--parallel",
+            got=f"{request.parallel} for {request.model}",
+            expected=f"a model behind a server ({PREFIX}NAME)",
+            next_step="drop --parallel",
+        )
 
 
 def _mode(request: EvalRequest) -> Mode:
     """The mode asked for, else the one that the policy was made for."""
     if request.model not in BASELINES:
-        return parse_mode(request.mode or own_mode(request.model))
+        mode = parse_mode(request.mode or own_mode(request.model))
+        if request.model.startswith(PREFIX):
+            check_mode(request.model, request.mode, mode)
+        return mode
     mode = parse_mode(request.mode or "plain")
     if mode.prompt != "plain":
         raise InputError(
@@ -145,6 +177,8 @@ def trained_config(model: str) -> RunConfig | None:
 
 def _run_of(model: str) -> Path | None:
     """The run folder of RUN/STAGE, RUN/ARM/STAGE or RUN/STAGE/model; None for other models."""
+    if model.startswith(PREFIX):
+        return None
     path = Path(model)
     for parent in list(path.parents)[:3]:
         if RunPaths(parent).resolved.is_file():
@@ -153,13 +187,15 @@ def _run_of(model: str) -> Path | None:
 
 
 def _domain(config: RunConfig, request: EvalRequest) -> Domain:
-    needs_both = request.corpus is not None or config.data.source == "atlas"
-    if (request.corpus is None) != (request.tasks is None) and needs_both:
+    source = request.source
+    has_source = source != SearchSource()
+    needs_both = has_source or config.data.source == "atlas"
+    if has_source != (request.tasks is not None) and needs_both:
         raise InputError(
             "--tasks and --corpus",
             got="one of them",
             expected="both for a search environment, or neither",
-            next_step="give the corpus that the tasks are searched in",
+            next_step="give the corpus that the tasks are searched in, or --retriever URL",
         )
     if request.tasks is not None and request.worlds is not None:
         raise InputError(
@@ -168,10 +204,10 @@ def _domain(config: RunConfig, request: EvalRequest) -> Domain:
             expected="one source of tasks",
             next_step="drop one of the two",
         )
-    if request.corpus is not None:
+    if has_source:
         from forethought.domains.files import FileSearchDomain
 
-        return FileSearchDomain.from_files(config, request.tasks or "", request.corpus)
+        return FileSearchDomain.from_files(config, request.tasks or "", source)
     return make_domain(config)
 
 
@@ -251,9 +287,11 @@ def setting_of(
         engine=EngineConfig(
             max_turns=bounds.max_turns,
             max_context_tokens=bounds.max_context_tokens,
+            max_observation_tokens=bounds.max_observation_tokens,
             sampling=Sampling(temperature=temperature, max_tokens=bounds.max_turn_tokens),
         ),
         reward=RewardConfig(),
+        judge=judge_of(config, needed=True),
         seed=config.seed if request.seed is None else request.seed,
         split=split,
         mode=mode.prompt,
@@ -313,11 +351,6 @@ def _modelled(
 ) -> dict[str, Any]:
     """Plays and writes the evaluation of a model, then its estimates; returns the summary."""
     name = request.model
-    if name.startswith("openai:"):
-        raise MissingError(
-            "models behind a server (openai:NAME)",
-            next_step="evaluate a local model; a server back-end is not part of this version",
-        )
     from forethought.data.models import resolve_model
     from forethought.rollout.hf.backend import backend_for
     from forethought.training.policy import Policy

@@ -15,15 +15,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from forethought.chat.judge import LlmJudge
 from forethought.domains import Domain
 from forethought.evals.estimate import Estimate
 from forethought.foresight.grounding import keyword_record
 from forethought.jsonl import write_json, write_jsonl
-from forethought.progress import progress
+from forethought.progress import progress, say
+from forethought.rewards.ruling import Judge, Ruling, rulings
 from forethought.rewards.terms import RewardConfig
 from forethought.rollout.backend import Backend
 from forethought.rollout.engine import EngineConfig, Start, run_rollouts_sync
 from forethought.rollout.episodes import to_episode
+from forethought.rollout.render import TextFormat
 from forethought.runlog import episode_to_row
 from forethought.stats.summary import Labels, summarise
 from forethought.training.levels import score_levels
@@ -38,6 +41,7 @@ class EvalSetting:
     domain: Domain
     engine: EngineConfig
     reward: RewardConfig
+    judge: Judge | None = None  # asked where an answer is no exact match; None: nobody is
     seed: int
     split: str
     mode: str = "foresight"
@@ -76,16 +80,22 @@ def make_starts(setting: EvalSetting, tasks: Sequence[Task]) -> list[Start]:
 
 
 def roll_out(
-    setting: EvalSetting, starts: Sequence[Start], backend: Backend, tokenizer: Any
+    setting: EvalSetting,
+    starts: Sequence[Start],
+    backend: Backend,
+    tokenizer: Any,
+    text_format: TextFormat | None = None,
 ) -> list[Rollout]:
-    """The rollouts of all starts, in order, `setting.wave` at a time with progress between."""
+    """The rollouts of all starts, in order, `setting.wave` at a time with progress between.
+
+    `text_format`: how the tasks look as text; None: as the domain says.
+    """
+    form = text_format or setting.domain.text_format
     rollouts: list[Rollout] = []
     with progress(f"rolling out {setting.label}".rstrip(), len(starts)) as bar:
         for first in range(0, len(starts), setting.wave):
             wave = starts[first : first + setting.wave]
-            rollouts += run_rollouts_sync(
-                wave, backend, setting.domain.text_format, tokenizer, setting.engine
-            )
+            rollouts += run_rollouts_sync(wave, backend, form, tokenizer, setting.engine)
             bar.advance(len(wave))
     return rollouts
 
@@ -102,6 +112,7 @@ def judge_all(
     """
     temperature = setting.engine.sampling.temperature or 1.0
     levels = None if policy is None else score_levels(policy, rollouts, temperature=temperature)
+    ruled = _rulings(setting, rollouts)
     episodes = [
         to_episode(
             rollout,
@@ -109,8 +120,9 @@ def judge_all(
             setting.domain.env_name,
             levels=None if levels is None else levels[number],
             truth=setting.domain.truth(rollout),
+            ruling=ruling,
         )
-        for number, rollout in enumerate(rollouts)
+        for number, (rollout, ruling) in enumerate(zip(rollouts, ruled, strict=True))
     ]
     if setting.estimate is not None:
         episodes = setting.estimate.fill(episodes)
@@ -127,11 +139,26 @@ def judge_all(
     ]
 
 
+def _rulings(setting: EvalSetting, rollouts: Sequence[Rollout]) -> list[Ruling | None]:
+    """The judge's, with a word on what it takes before it is asked, and on what did not come."""
+    if isinstance(setting.judge, LlmJudge):
+        say(f"judge {setting.judge.name}: {setting.judge.estimate(rollouts)}")
+    ruled = rulings(rollouts, setting.judge)
+    silent = [ruling for ruling in ruled if ruling is not None and ruling.right is None]
+    if silent:
+        say(
+            f"{len(silent)} of {len(rollouts)} rollouts got no verdict ({silent[0].reason}): they "
+            "are in no statistic. None of them is an exact match, so the success of the others is "
+            "too high"
+        )
+    return ruled
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated:
     """Attempts with their tokens and as judged episodes, in the same order."""
 
-    rollouts: Sequence[Rollout]
+    rollouts: Sequence[Rollout]  # () where their tokens are not known: then none are written
     episodes: Sequence[Episode]
     model_sha256: str
     data_sha256: str
@@ -147,11 +174,16 @@ def write_evaluation(setting: EvalSetting, result: Evaluated, out: Path) -> dict
     """
     episodes = result.episodes
     write_jsonl(out / "episodes.jsonl", (episode_to_row(episode) for episode in episodes))
-    write_jsonl(out / "tokens.jsonl", (token_row(rollout) for rollout in result.rollouts))
+    tokens = out / "tokens.jsonl"
+    if result.rollouts:
+        write_jsonl(tokens, (token_row(rollout) for rollout in result.rollouts))
+    else:
+        tokens.unlink(missing_ok=True)
     labels = Labels(
         seed=setting.seed,
         split=setting.split,
         smoke=setting.smoke,
+        judge="exact" if setting.judge is None else setting.judge.name,
         model_sha256=result.model_sha256,
         data_sha256=result.data_sha256,
     )

@@ -14,6 +14,7 @@ from forethought.domains.asked import asked_task
 from forethought.errors import InputError
 from forethought.evals.command import EvalRequest, own_mode, setting_of, trained_config, with_law
 from forethought.evals.run import judge_all, make_starts
+from forethought.evals.served import PREFIX
 from forethought.rollout.backend import Request
 from forethought.rollout.engine import run_rollouts_sync
 from forethought.rollout.hf.backend import backend_for
@@ -35,8 +36,15 @@ class Watched:
             temperature: of sampling; None: what the configuration evaluates at.
 
         Raises:
-            InputError: a model that was trained on another source.
+            InputError: a model that was trained on another source, or is behind a server.
         """
+        if model.startswith(PREFIX):
+            raise InputError(
+                "--model",
+                got=model,
+                expected="a model of this machine, whose tokens can be watched",
+                next_step=f"play it by `forethought eval CONFIG --model {model}`",
+            )
         trained = trained_config(model)
         if trained is not None and trained.data.source != config.data.source:
             raise InputError(

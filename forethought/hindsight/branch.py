@@ -17,6 +17,7 @@ from typing import Any
 
 from forethought.envs.base import call_tool, fork, row_of, snapshot
 from forethought.errors import GuardRail
+from forethought.rewards.ruling import Judge, rulings
 from forethought.rewards.terms import RewardConfig, judge_rollout
 from forethought.rollout.backend import Backend
 from forethought.rollout.engine import EngineConfig, Start, run_rollouts_sync
@@ -52,6 +53,7 @@ class Student:
     engine: EngineConfig  # temperature = the training temperature
     make_env: Callable[[], Any]
     reward: RewardConfig
+    judge: Judge | None = None  # None: the grader alone
     seed: int
     max_wave: int = 512  # continuations decoded at a time
     max_failed_share: float = 0.02
@@ -88,8 +90,10 @@ def measure(points: Sequence[BranchPoint], k: int, student: Student) -> list[Mea
         rollouts = run_rollouts_sync(
             starts, student.backend, student.text_format, student.tokenizer, student.engine
         )
+        verdicts = _verdicts(rollouts, student)
         for number in range(len(wave)):
-            results.append(_measured(rollouts[number * k : (number + 1) * k], student.reward))
+            mine = slice(number * k, (number + 1) * k)
+            results.append(_measured(rollouts[mine], verdicts[mine]))
             lost += k - results[-1].k
             total += k
         if lost > max(student.max_failed_share * total, 1.0):
@@ -97,8 +101,15 @@ def measure(points: Sequence[BranchPoint], k: int, student: Student) -> list[Mea
     return results
 
 
-def _measured(rollouts: Sequence[Rollout], reward: RewardConfig) -> Measured:
-    verdicts = [judge_rollout(rollout, reward).success for rollout in rollouts]
+def _verdicts(rollouts: Sequence[Rollout], student: Student) -> list[int | None]:
+    """Success of each, None where the machine failed; a judge hears all of them in one batch."""
+    return [
+        judge_rollout(rollout, student.reward, ruling).success
+        for rollout, ruling in zip(rollouts, rulings(rollouts, student.judge), strict=True)
+    ]
+
+
+def _measured(rollouts: Sequence[Rollout], verdicts: Sequence[int | None]) -> Measured:
     ended = [r for r, verdict in zip(rollouts, verdicts, strict=True) if verdict is not None]
     return Measured(
         s=sum(verdict or 0 for verdict in verdicts),
@@ -178,6 +189,10 @@ def normalised(action: Action) -> tuple[str, str]:
     return action.kind, " ".join(action.text.lower().split())
 
 
+def _ended(rollout: Rollout) -> bool:
+    return rollout.stop_reason in (StopReason.ANSWER, StopReason.DONE)
+
+
 def _measure_pending(
     pending: Sequence[tuple[int, Rollout, BranchPoint]],
     k: int,
@@ -186,12 +201,14 @@ def _measure_pending(
 ) -> None:
     open_points: list[BranchPoint] = []
     places: list[tuple[int, Turn]] = []
+    verdicts = iter(_verdicts([rollout for _, rollout, _ in pending if _ended(rollout)], student))
     for number, (place, rollout, point) in enumerate(pending):
         turn = rollout.turns[len(point.history)]
-        if rollout.stop_reason in (StopReason.ANSWER, StopReason.DONE):
-            verdict = judge_rollout(rollout, student.reward).success or 0
-            ended = Measured(s=verdict * k, k=k, example=rollout, example_success=bool(verdict))
-            found[place].append(Alternative(turn=turn, measured=ended))
+        if _ended(rollout):
+            verdict = next(verdicts)
+            if verdict is not None:
+                ended = Measured(s=verdict * k, k=k, example=rollout, example_success=verdict == 1)
+                found[place].append(Alternative(turn=turn, measured=ended))
             continue
         places.append((place, turn))
         key = point.key * 1009 + number + 1

@@ -27,9 +27,11 @@ def budget(
         resamples: how many.
 
     Raises:
-        InputError: one rollout a task, a file that cannot be read, or no task in common.
+        InputError: one rollout a task, a file that cannot be read, no task in common, or verdicts
+            of different judges.
     """
-    model = read_summary(samples / "summary.json")["model_sha256"]
+    summary = read_summary(samples / "summary.json")
+    model, judge = summary["model_sha256"], summary.get("judge", "exact")
     sampled = Sampled.of(read_episodes(samples / "episodes.jsonl"))
     if sampled.k < 2:
         raise InputError(
@@ -40,6 +42,14 @@ def budget(
         )
     rows = []
     for name, folder in _folders(paths, model, samples):
+        other = read_summary(folder / "summary.json").get("judge", "exact")
+        if other != judge:
+            raise InputError(
+                str(folder),
+                got=f"success by {other}, and by {judge} in {samples}",
+                expected="evaluations with one judge",
+                next_step="name the folders of such evaluations, or evaluate with the same judge",
+            )
         row = matched_row(
             sampled, read_episodes(folder / "episodes.jsonl"), seed=seed, resamples=resamples
         )

@@ -18,7 +18,7 @@ from forethought.report.failures import CAUSES, failures, surprises
 from forethought.report.figures import curve, reliability
 from forethought.report.findings import findings
 from forethought.report.selective import selective_figures
-from forethought.report.tables import HEADLINE, cell_text, evaluations
+from forethought.report.tables import evaluations, figures, headline
 from forethought.report.token_view import token_view
 from forethought.runfiles import read_env, read_head, read_metrics, read_run_summary, read_state
 from forethought.runlog import RunPaths, episode_to_row, read_episodes
@@ -40,6 +40,7 @@ def build_page(run: str | Path) -> Path:
     paths = RunPaths(run)
     config = read_head(paths.resolved)
     rows = evaluations(paths.root)
+    columns = headline(row["metrics"] for _, row in rows)
     summary = read_run_summary(paths.summary) if paths.summary.is_file() else {}
     state = read_state(paths.state) if paths.state.is_file() else {"done": [], "cpu_s": {}}
     episodes = {name: _read(paths, name) for name, _ in rows}
@@ -53,8 +54,8 @@ def build_page(run: str | Path) -> Path:
         command=_command(paths),
         findings=findings(dict(rows), summary.get("comparisons", [])),
         stages=[(stage, stage in state["done"]) for stage in STAGES],
-        columns=HEADLINE,
-        table=[_table_row(name, row) for name, row in rows],
+        columns=columns,
+        table=[_table_row(name, row, columns) for name, row in rows],
         beside=[cells for name, row in rows if (cells := _beside(name, row))],
         comparisons=summary.get("comparisons", []),
         dose=summary.get("dose") or state.get("dose"),
@@ -89,11 +90,11 @@ def _command(paths: RunPaths) -> str:
     return str(read_env(paths.env)["command"]) if paths.env.is_file() else ""
 
 
-def _table_row(name: str, summary: JsonRow) -> JsonRow:
+def _table_row(name: str, summary: JsonRow, columns: Sequence[str]) -> JsonRow:
     return {
         "name": name,
         "n": summary["num_rollouts"] - summary["num_failed"],
-        "cells": [cell_text(summary["metrics"].get(key)) for key in HEADLINE],
+        "cells": figures(summary["metrics"], columns),
     }
 
 

@@ -7,6 +7,7 @@ both the same sampling noise.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from forethought.stats.bootstrap import difference, paired_draws
@@ -62,6 +63,11 @@ def compare(name: str, a: Sequence[Episode], b: Sequence[Episode], seed: int = 0
             if (cell := difference(draws)) is not None
         ],
     }
+
+
+def by_exact_match(episodes: Sequence[Episode]) -> list[Episode]:
+    """The episodes with exact match as their success: what two sides with other judges share."""
+    return [e if e.success_em is None else replace(e, success=e.success_em) for e in episodes]
 
 
 def _group(a: Episode, b: Episode) -> str:

@@ -27,7 +27,15 @@ from forethought.stats.bootstrap import (
 from forethought.types import JsonRow
 
 SCHEMA = "forethought.pooled/1"
-METRICS = (*HEADLINE, "choice_gain", "copy_accuracy", "q_missing", "turns", "sampled_tokens")
+METRICS = (
+    *HEADLINE,
+    "success_em",
+    "choice_gain",
+    "copy_accuracy",
+    "q_missing",
+    "turns",
+    "sampled_tokens",
+)
 
 Key = tuple[str, ...]
 """What a figure is of: (evaluation, metric), or (a, b, metric) of a difference."""

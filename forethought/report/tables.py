@@ -27,6 +27,8 @@ HEADLINE = (
     "keyword_lift",
 )
 """What the tables show of a summary."""
+JUDGED = "success (judge)"
+"""A column of its own: `success` is exact match in every table, so that rows can be compared."""
 
 COMPARED = ("a", "b", "metric", "difference")
 
@@ -59,9 +61,17 @@ def make_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
     return table
 
 
-def _figures(metrics: JsonRow) -> list[str]:
-    """The headline metrics of one evaluation."""
-    return [cell_text(metrics.get(key)) for key in HEADLINE]
+def headline(all_metrics: Iterable[JsonRow]) -> tuple[str, ...]:
+    """The columns that these evaluations need: one more where a judge is on in any of them."""
+    judged = any("success_em" in metrics for metrics in all_metrics)
+    return (HEADLINE[0], JUDGED, *HEADLINE[1:]) if judged else HEADLINE
+
+
+def figures(metrics: JsonRow, columns: Sequence[str]) -> list[str]:
+    """The cells of one evaluation under the columns of `headline`."""
+    judged = "success_em" in metrics
+    own = {"success": "success_em" if judged else "success", JUDGED: "success" if judged else ""}
+    return [cell_text(metrics.get(own.get(column, column))) for column in columns]
 
 
 def _difference(row: JsonRow) -> list[str]:
@@ -87,6 +97,7 @@ def print_summary(summary: JsonRow) -> None:
         f"{summary['num_rollouts']} rollouts of {summary['num_tasks']} tasks, "
         f"{summary['num_failed']} lost, split {summary['split']}, seed {summary['seed']}"
         + ("  (smoke)" if summary["smoke"] else "")
+        + (f", success by {judge}" if (judge := summary.get("judge", "exact")) != "exact" else "")
     )
     for name, cell in summary["metrics"].items():
         if cell["value"] is not None:
@@ -97,11 +108,17 @@ def print_run(run: str | Path) -> None:
     """The evaluations and comparisons of a run on standard output."""
     root = Path(run)
     console = make_console()
+    made = evaluations(root)
+    columns = headline(found["metrics"] for _, found in made)
     rows = [
-        [name, str(found["num_rollouts"] - found["num_failed"]), *_figures(found["metrics"])]
-        for name, found in evaluations(root)
+        [
+            name,
+            str(found["num_rollouts"] - found["num_failed"]),
+            *figures(found["metrics"], columns),
+        ]
+        for name, found in made
     ]
-    console.print(make_table(str(root), ("evaluation", "n", *HEADLINE), rows))
+    console.print(make_table(str(root), ("evaluation", "n", *columns), rows))
     file = RunPaths(root).summary
     if not file.is_file():
         return
@@ -125,9 +142,10 @@ def print_pooled(summary: JsonRow) -> None:
     """Figures of several seeds together on standard output."""
     console = make_console()
     seeds = ", ".join(map(str, summary["seeds"]))
-    rows = [[name, *_figures(metrics)] for name, metrics in summary["evaluations"].items()]
+    columns = headline(summary["evaluations"].values())
+    rows = [[name, *figures(metrics, columns)] for name, metrics in summary["evaluations"].items()]
     title = f"seeds {seeds}: means, tasks resampled inside seeds"
-    console.print(make_table(title, ("evaluation", *HEADLINE), rows))
+    console.print(make_table(title, ("evaluation", *columns), rows))
     rows = [
         [*_difference(row), f"[{row['lo_seeds']:+.3f}, {row['hi_seeds']:+.3f}]"]
         for row in summary["comparisons"]

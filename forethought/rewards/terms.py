@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from forethought.errors import InputError
-from forethought.rewards.grading import grade
+from forethought.rewards.ruling import Ruling, exact_ruling
 from forethought.types import Rollout
 
 MIN_CHANCE = 0.01
@@ -60,7 +60,7 @@ class Judgement(NamedTuple):
 
     success: int | None  # 1 | 0 | None = the machine failed, in no statistic
     reward: float  # sum of the terms; 0.0 where success is None
-    judge: str  # how the verdict was reached: a method of `grade`, "no_answer", "error:KIND"
+    judge: str  # how the verdict was reached: `Ruling.how`, or "error:KIND"
 
 
 def outcome(facts: Facts, config: RewardConfig) -> float:
@@ -119,19 +119,24 @@ TERMS: dict[str, Callable[[Facts, RewardConfig], float]] = {
 """Reward terms by name."""
 
 
-def judge_rollout(rollout: Rollout, config: RewardConfig) -> Judgement:
-    """Success, reward and the way the verdict was reached."""
+def judge_rollout(
+    rollout: Rollout, config: RewardConfig, ruling: Ruling | None = None
+) -> Judgement:
+    """Success, reward and the way the verdict was reached.
+
+    Args:
+        rollout: the finished attempt.
+        config: the terms of the reward.
+        ruling: of a judge; None: the grader decides. One without a verdict is the machine's fault.
+    """
     if rollout.error is not None:
         return Judgement(success=None, reward=0.0, judge=f"error:{rollout.error.kind}")
-    if rollout.answer is None:
-        success, judge = False, "no_answer"
-    else:
-        task = rollout.task
-        verdict = grade(task.kind, rollout.answer, task.answers, is_answer=True)
-        success, judge = verdict.correct, verdict.method
+    said = exact_ruling(rollout) if ruling is None else ruling
+    if said.right is None:
+        return Judgement(success=None, reward=0.0, judge="error:judge")
     last = rollout.turns[-1].parsed.foresight if rollout.turns else None
     facts = Facts(
-        success=success,
+        success=said.right,
         q=None if last is None else last.q,
         num_turns=len(rollout.turns),
         num_invalid=sum(turn.parsed.action is None for turn in rollout.turns),
@@ -140,4 +145,4 @@ def judge_rollout(rollout: Rollout, config: RewardConfig) -> Judgement:
         ),
     )
     reward = sum(TERMS[name](facts, config) for name in config.terms)
-    return Judgement(success=int(success), reward=float(reward), judge=judge)
+    return Judgement(success=int(said.right), reward=float(reward), judge=said.how)

@@ -67,6 +67,7 @@ class Completion:
     logprobs: tuple[float, ...]  # [n]
     stop: StopKind  # "abort": the back-end gave up; `ids` may be cut short
     policy_version: int = 0
+    reason: str = ""  # of an "abort", where one is known
 
 
 class Backend(Protocol):

@@ -38,6 +38,7 @@ class EngineConfig:
 
     max_turns: int = 6  # replayed ones included
     max_context_tokens: int = 4096  # of the whole sequence
+    max_observation_tokens: int | None = None  # of a reply with its tags, which is cut; None: all
     sampling: Sampling = field(default_factory=Sampling)  # max_tokens bounds one turn
     stop_after_turns: int | None = None  # new turns to sample, then MAX_TURNS
     stop_after_string: str | None = None  # ends a turn, and the rollout with it (MAX_TURNS)
@@ -218,7 +219,8 @@ class _Runner:
     def take(self, live: Live, completion: Completion) -> None:
         """Appends a sampled turn and decides what it leads to."""
         if completion.stop == "abort":
-            live.error = RolloutError(kind="backend", message="the back-end gave up the request")
+            message = completion.reason or "the back-end gave up the request"
+            live.error = RolloutError(kind="backend", message=message)
             live.end_by_error()
             return
         forced = live.prefix
@@ -262,6 +264,9 @@ class _Runner:
         self._observe(live, self._format.void_observation(), failed=False)
 
     def _observe(self, live: Live, text: str, *, failed: bool) -> None:
+        bound = self._config.max_observation_tokens
+        if bound is not None:
+            text = self._format.cut_observation(self._tokenizer, text, bound)
         ids = self._format.encode_observation(self._tokenizer, text)
         live.observe(text, ids, failed)
 

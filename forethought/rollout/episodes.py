@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from forethought.foresight.levels import expected_level
+from forethought.rewards.ruling import Ruling
 from forethought.rewards.terms import RewardConfig, judge_rollout
-from forethought.types import Episode, EpisodeTurn, Rollout, Task, Truth, Turn
+from forethought.types import (
+    Episode,
+    EpisodeTurn,
+    Rollout,
+    RolloutError,
+    StopReason,
+    Task,
+    Truth,
+    Turn,
+)
 
 
 def to_episode(
@@ -16,6 +26,7 @@ def to_episode(
     *,
     levels: Sequence[tuple[float, ...] | None] | None = None,
     truth: Truth | None = None,
+    ruling: Ruling | None = None,
 ) -> Episode:
     """Judges a rollout and drops its tokens.
 
@@ -25,8 +36,12 @@ def to_episode(
         env: name of the environment.
         levels: per turn the 21 level probabilities, None where there is no slot.
         truth: what the world knows about it, where it knows anything.
+        ruling: of a judge, where one is on; without a verdict the machine has failed the rollout.
     """
-    judged = judge_rollout(rollout, reward)
+    judged = judge_rollout(rollout, reward, ruling)
+    error, heard = rollout.error, ruling is not None and ruling.right is not None
+    if ruling is not None and not heard and error is None:
+        error = RolloutError(kind="judge", message=ruling.reason)
     known = truth or Truth()
     count = len(rollout.turns)
     turns = tuple(
@@ -49,8 +64,8 @@ def to_episode(
         success=judged.success,
         reward=judged.reward,
         judge=judged.judge,
-        stop_reason=rollout.stop_reason,
-        error=rollout.error,
+        stop_reason=rollout.stop_reason if error is None else StopReason.ERROR,
+        error=error,
         turns=turns,
         world_seed=rollout.task.world_seed,
         tokens_prompt=len(rollout.prompt_ids),
@@ -60,6 +75,9 @@ def to_episode(
         wall_s=rollout.wall_s,
         choice=known.choice,
         group=_kind(rollout.task),
+        judge_reason=ruling.reason if ruling is not None and heard else "",
+        success_em=int(ruling.exact) if ruling is not None and heard else None,
+        f1=ruling.f1 if ruling is not None and heard else None,
     )
 
 

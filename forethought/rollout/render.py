@@ -6,6 +6,7 @@ itself and its ids are appended. The syntax of a turn belongs to `forethought.fo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -34,15 +35,17 @@ class TextFormat:
     name: str
     style: Literal["search", "maths"] = "search"
     spaced: bool = False
-    prompt_style: Literal["bare", "instruct", "chat"] = "bare"
+    prompt_style: Literal["bare", "instruct", "chat", "messages"] = "bare"
     mode_flags: bool = True  # a bare prompt ends with "; foresight" or "; plain"
     void_text: str = ""  # reply to a turn without an action; "" = a standard message
     old_blocks: bool = True  # whether later turns see the blocks of earlier ones
+    guide: str = ""  # for `messages`: the tools, and how to read the questions of a world
 
     def prompt_text(self, task: Task, mode: str, opening: str = "") -> str:
         """The prompt of a task; `opening` is what the environment says at its reset.
 
         For `chat` this is the user's message; the template is put around it by `encode_prompt`.
+        For `messages` the instruction is the system's and the question the user's.
         """
         _check_mode(mode)
         question = f"{task.question}{' ' if self.spaced else chr(10)}{opening}".rstrip()
@@ -59,6 +62,10 @@ class TextFormat:
         Raises:
             InputError: `chat` with a tokenizer that has no chat template.
         """
+        if self.prompt_style == "messages":
+            told = instruction(self.style, mode, self.guide)
+            question = f"Question: {task.question}\n{opening}".strip()
+            return _messages(tokenizer, [("system", told), ("user", question)])
         text = self.prompt_text(task, mode, opening)
         if self.prompt_style != "chat":
             return _opening_ids(tokenizer) + encode(tokenizer, text)
@@ -92,8 +99,29 @@ class TextFormat:
         return ids if eos is None or text.rstrip().endswith(self.stop_strings()) else (*ids, eos)
 
     def encode_observation(self, tokenizer: Any, text: str) -> tuple[int, ...]:
-        """Ids of a wrapped observation."""
-        return encode(tokenizer, self.wrap_observation(text))
+        """Ids of a wrapped observation; for `messages` it is one of the user's."""
+        wrapped = self.wrap_observation(text)
+        if self.prompt_style == "messages":
+            return _messages(tokenizer, [("user", wrapped.strip())])
+        return encode(tokenizer, wrapped)
+
+    def cut_observation(self, tokenizer: Any, text: str, max_tokens: int) -> str:
+        """The longest beginning of a text whose wrapped observation has at most `max_tokens`.
+
+        Words of a word-level vocabulary stay whole. "" where the tags alone are more.
+        """
+        if len(self.encode_observation(tokenizer, text)) <= max_tokens:
+            return text
+        ends = [m.end() for m in re.finditer(r"\S+" if self.spaced else r"(?s).", text)]
+        fits, over = 0, len(ends)  # pieces that are known to fit, and not to fit
+        while over - fits > 1:
+            middle = (fits + over) // 2
+            begun = text[: ends[middle - 1]]
+            if len(self.encode_observation(tokenizer, begun)) <= max_tokens:
+                fits = middle
+            else:
+                over = middle
+        return text[: ends[fits - 1]] if fits else ""
 
     def reply_at(self, tokenizer: Any, ids: Sequence[int]) -> tuple[int, int]:
         """`[begin, end)` of the tokens of a wrapped observation that are of its text.
@@ -202,6 +230,12 @@ def without_block(ids: Sequence[int], spans: Sequence[Span]) -> tuple[int, ...] 
 def encode(tokenizer: Any, text: str) -> tuple[int, ...]:
     """Ids of a text, no special tokens added."""
     return tuple(tokenizer.encode(text, add_special_tokens=False))
+
+
+def _messages(tokenizer: Any, messages: Sequence[tuple[str, str]]) -> tuple[int, ...]:
+    """Ids of messages (role, text), and the place for a reply behind them."""
+    rows = [{"role": role, "content": text} for role, text in messages]
+    return tuple(tokenizer.apply_chat_template(rows, tokenize=True, add_generation_prompt=True))
 
 
 def _opening_ids(tokenizer: Any) -> tuple[int, ...]:

@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from forethought.chat.judge import judge_of
 from forethought.config import read_resolved
 from forethought.domains import Domain, make_domain
 from forethought.errors import InputError
 from forethought.files import make_folder
 from forethought.jsonl import write_json, write_text_atomic
+from forethought.rewards.ruling import Judge
 from forethought.rewards.terms import RewardConfig
 from forethought.rollout.backend import Sampling
 from forethought.rollout.engine import EngineConfig
@@ -35,6 +37,7 @@ class Context:
     paths: RunPaths
     domain: Domain
     resume: bool = False
+    judge: Judge | None = None  # of every rollout of the run; None: the grader alone
     arm: str = "full"  # name of the arm; its stages lie in folders of their own
 
     def with_resume(self, resume: bool) -> Context:
@@ -52,6 +55,7 @@ class Context:
         return EngineConfig(
             max_turns=bounds.max_turns,
             max_context_tokens=bounds.max_context_tokens,
+            max_observation_tokens=bounds.max_observation_tokens,
             sampling=Sampling(
                 temperature=temperature, max_tokens=mode_tokens or bounds.max_turn_tokens
             ),
@@ -115,7 +119,9 @@ def open_run(config: RunConfig, out: str | Path, *, resume: bool) -> Context:
         write_json(paths.env, {**env, "threads": threads_for(config)})
         write_text_atomic(paths.config, _toml(resolved))
         write_json(paths.resolved, resolved)
-    return Context(config=config, paths=paths, domain=make_domain(config), resume=resume)
+    judge = judge_of(config)
+    domain = make_domain(config)
+    return Context(config=config, paths=paths, domain=domain, resume=resume, judge=judge)
 
 
 def holds_run(out: str | Path, config: RunConfig) -> bool:

@@ -35,6 +35,7 @@ def setting_for(
         domain=context.domain,
         engine=context.engine(temperature=temperature),
         reward=context.reward,
+        judge=context.judge,
         seed=context.config.seed,
         split=section.split,
         mode=mode,

@@ -6,6 +6,8 @@ the page until the first evaluation. Nothing trains on this file and nothing is 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from forethought.domains import make_tokenizer
 from forethought.evals.run import judge_all
 from forethought.hindsight.branch import smoothed
@@ -22,8 +24,8 @@ NUM_EXAMPLES = 10
 def write_examples(context: Context) -> None:
     """Writes RUN/examples.jsonl: ten scripted episodes as rows of episodes.jsonl.
 
-    No continuation is run yet, so the numbers are outcomes drawn towards the share that won. A
-    teacher is not asked; the rules write.
+    No continuation is run yet, so the numbers are outcomes drawn towards the share that won.
+    Neither a teacher nor a judge is asked; the rules write, the grader decides.
     """
     if context.paths.examples.is_file():
         return
@@ -37,6 +39,6 @@ def write_examples(context: Context) -> None:
         q = smoothed(int(each.success), 1, share, strength)
         blocks = [writer.write(each, step, q) for step in range(len(each.steps))]
         rollouts.append(as_rollout(each, domain.text_format, tokenizer, blocks))
-    setting = setting_for(context, temperature=1.0, mode="faithful")
+    setting = replace(setting_for(context, temperature=1.0, mode="faithful"), judge=None)
     episodes = judge_all(setting, rollouts, None)
     write_jsonl(context.paths.examples, (episode_to_row(episode) for episode in episodes))

@@ -40,6 +40,7 @@ def make_student(context: Context, policy: Policy) -> Student:
         engine=context.engine(temperature=section.label_temperature),
         make_env=context.domain.make_env,
         reward=context.reward,
+        judge=context.judge,
         seed=context.config.seed,
         max_wave=section.max_wave,
         max_failed_share=section.max_failed_share,

@@ -18,6 +18,7 @@ from forethought.algos.values import ValueFit, fit_values
 from forethought.errors import GuardRail, InputError
 from forethought.jsonl import read_log
 from forethought.progress import progress, say
+from forethought.rewards.ruling import rulings
 from forethought.rewards.terms import RewardConfig
 from forethought.rollout.engine import Start, run_rollouts_sync
 from forethought.rollout.episodes import to_episode
@@ -102,8 +103,9 @@ def _refit(context: Context, policy: Policy, log: MetricsLog) -> None:
         offset += len(tasks)
         rollouts = _sample(context, policy, tasks, members=1, key=(4, number))
         sequences: list[TrainingSequence] = []
-        for place, rollout in enumerate(rollouts):
-            episode = to_episode(rollout, reward, context.domain.env_name)
+        for place, (rollout, episode) in enumerate(
+            zip(rollouts, judged(context, rollouts, reward), strict=True)
+        ):
             if episode.error is not None:
                 continue
             sequence = _sequence(context, policy, rollout, [NOTHING] * len(rollout.turns), episode)
@@ -209,7 +211,7 @@ def one_update(
     """Scores, credits and trains on one batch of rollouts; returns statistics and the next fit."""
     section = context.config.rl
     reward = reward_config(section)
-    episodes = [to_episode(rollout, reward, context.domain.env_name) for rollout in rollouts]
+    episodes = judged(context, rollouts, reward)
     valid = [number for number, episode in enumerate(episodes) if episode.error is None]
     lost = len(rollouts) - len(valid)
     if lost > section.max_failed_share * len(rollouts):
@@ -250,6 +252,14 @@ def one_update(
     if next_fit is not None:
         stats |= {f"value_beta_{k + 1}": beta for k, beta in enumerate(next_fit.beta)}
     return stats, next_fit
+
+
+def judged(context: Context, rollouts: Sequence[Rollout], reward: RewardConfig) -> list[Episode]:
+    """The episodes of rollouts; a judge, where one is on, hears all of them in one batch."""
+    return [
+        to_episode(rollout, reward, context.domain.env_name, ruling=ruling)
+        for rollout, ruling in zip(rollouts, rulings(rollouts, context.judge), strict=True)
+    ]
 
 
 def recent_skill(file: Path) -> float | None:

@@ -123,6 +123,7 @@ def _plain_columns(valid: Sequence[Episode], index: dict[str, int]) -> dict[str,
             "keyword_precision": _column(_per_episode(episodes, _precision)),
             "keyword_lift": _column(_per_episode(episodes, _lift)),
         }
+        | _beside_a_judge(episodes)
         | _votes(episodes)
         | _held_back(episodes)
     )
@@ -143,6 +144,15 @@ def _held_back(episodes: Sequence[tuple[Episode, int]]) -> dict[str, Column]:
         found["coverage"] = _column([(float(not abstained(e)), task) for e, task in episodes])
         found["success_answered"] = _column([(float(e.success or 0), task) for e, task in kept])
     return found
+
+
+def _beside_a_judge(episodes: Sequence[tuple[Episode, int]]) -> dict[str, Column]:
+    """Exact match and token F1, where `success` is the verdict of a judge; nothing elsewhere."""
+    exact = [(float(e.success_em), t) for e, t in episodes if e.success_em is not None]
+    if not exact:
+        return {}
+    f1 = _column([(e.f1, t) for e, t in episodes if e.f1 is not None])
+    return {"success_em": _column(exact), **({"f1": f1} if f1.n else {})}
 
 
 def _votes(episodes: Sequence[tuple[Episode, int]]) -> dict[str, Column]:

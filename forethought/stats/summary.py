@@ -28,6 +28,7 @@ class Labels:
     seed: int  # of the evaluation, and of the resampling
     split: str = "val"
     smoke: bool = False  # too small for conclusions
+    judge: str = "exact"  # who decided where an answer is no exact match: "exact" = nobody
     model_sha256: str = ""
     data_sha256: str = ""
 

@@ -27,12 +27,13 @@ from forethought.training.policy import Policy
 
 STAGES = ("base", "prepare", "midtrain", "sft", "rl")
 _BASE = ("seed", "data", "model", "rollout", "base")
+_LABELLED = (*_BASE, "prepare", "teacher", "judge")
 SECTIONS: dict[str, tuple[str, ...]] = {
     "base": _BASE,
-    "prepare": (*_BASE, "prepare", "teacher"),
-    "midtrain": (*_BASE, "prepare", "teacher", "midtrain"),
-    "sft": (*_BASE, "prepare", "teacher", "midtrain", "sft"),
-    "rl": (*_BASE, "prepare", "teacher", "midtrain", "sft", "rl"),
+    "prepare": _LABELLED,
+    "midtrain": (*_LABELLED, "midtrain"),
+    "sft": (*_LABELLED, "midtrain", "sft"),
+    "rl": (*_LABELLED, "midtrain", "sft", "rl"),
 }
 """Sections that a stage's result is a function of."""
 

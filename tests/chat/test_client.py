@@ -127,6 +127,23 @@ def test_a_refusal_is_the_users_to_mend_and_no_server_is_missing() -> None:
         )
 
 
+def test_one_refused_request_is_a_failure_in_its_place_also_where_the_others_are_cached(
+    tmp_path: Path,
+) -> None:
+    long, short = request("long"), request("short")
+
+    def run(fake: Fake) -> list[Any]:
+        asked = client(fake, tmp_path, parallel=1)
+        return [asked.ask(batch)[-1] for batch in ([short], [long])]
+
+    refused = Response(status=400, body=b"too long")
+    first, second = run(Fake(*[None, refused])), run(Fake(refused))  # type: ignore[list-item]
+    for reply, failure in (first, second):
+        assert reply.text == "SHORT" and "HTTP 400: too long" in failure.reason
+    with pytest.raises(InputError, match="too long"):
+        client(Fake(refused, refused)).ask([long, short])
+
+
 def test_no_address_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     with pytest.raises(MissingError, match="OPENAI_BASE_URL"):

@@ -14,6 +14,7 @@ from forethought.data.corpora import load_corpus
 from forethought.data.tasks import load_tasks
 from forethought.domains.atlas import atlas_tokenizer
 from forethought.domains.files import FileSearchDomain
+from forethought.tools.retrievers import SearchSource
 from forethought.training.policy import Policy
 from forethought.training.tiny import ModelShape, build_tiny_llama
 
@@ -115,8 +116,8 @@ def test_questions_from_files_are_asked_with_a_search_whatever_the_source_uses(
 ) -> None:
     assert written("hotpotqa", tmp_path) == 0
     config = load_config("maths/gsm8k-smollm2", {"model.prompt_style": "instruct"})
-    files = str(tmp_path / "tasks.jsonl"), str(tmp_path / "corpus.jsonl")
-    domain = FileSearchDomain.from_files(config, *files)
+    source = SearchSource(corpus=str(tmp_path / "corpus.jsonl"))
+    domain = FileSearchDomain.from_files(config, str(tmp_path / "tasks.jsonl"), source)
     prompt = domain.text_format.prompt_text(domain.rows[0], "foresight")
     assert domain.text_format.style == "search"
     assert "<search>" in prompt and "python" not in prompt

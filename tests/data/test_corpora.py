@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from forethought.cli import main
-from forethought.data.corpora import load_corpus, save_corpus
+from forethought.data.corpora import CorpusFile, load_corpus, read_corpus, save_corpus
 from forethought.errors import InputError
+from forethought.tools.remote import RemoteRetriever
 from forethought.tools.retrieval import Document
 
 GOOD: dict[str, Any] = {"id": "a", "title": "Ada", "text": "She wrote programs."}
@@ -38,6 +41,8 @@ def test_saved_documents_are_loaded_as_they_were(tmp_path: Path) -> None:
         ({**GOOD, "id": "b", "text": " "}, "blank"),
         (GOOD, "'a' again"),
         ([1], "JSON list"),
+        ({"id": "b", "contents": 3}, "contents = 3"),
+        ({"id": "b", "contents": '"Title"\n '}, "blank"),
     ],
 )
 def test_a_malformed_row_is_named_with_file_and_line(tmp_path: Path, row: Any, words: str) -> None:
@@ -45,6 +50,15 @@ def test_a_malformed_row_is_named_with_file_and_line(tmp_path: Path, row: Any, w
     with pytest.raises(InputError, match=words) as caught:
         load_corpus(path)
     assert str(caught.value).startswith(f"{path}:2: got ")
+
+
+def test_rows_with_contents_have_title_and_text(tmp_path: Path) -> None:
+    rows = [{"id": "a", "contents": '"Ada"\nwrote\nprograms'}, {"id": "b", "contents": "a lamp"}]
+    path = write(tmp_path / "c.jsonl", *rows)
+    ada = Document(id="a", title="Ada", text="wrote\nprograms")
+    assert load_corpus(path) == [ada, Document(id="b", title="", text="a lamp")]
+    pages = CorpusFile(path, np.array([place for place, _ in read_corpus(path)]))
+    assert [pages[0], pages[1]] == load_corpus(path)
 
 
 def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
@@ -75,11 +89,18 @@ def test_retrieve_prints_the_hits_of_each_query(
         (["--retriever", "magic"], 2),
         (["--retriever", "dense"], 4),
         (["--retriever", "http://localhost:1"], 4),
+        (["--retriever", "http://localhost:1", "--index", "x"], 2),
     ],
 )
 def test_retrieve_says_what_it_cannot_do(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    code: int,
 ) -> None:
+    impatient = partial(RemoteRetriever, sleep=lambda seconds: None)
+    monkeypatch.setattr("forethought.tools.retrievers.RemoteRetriever", impatient)
     corpus = write(tmp_path / "c.jsonl", GOOD)
     query = write(tmp_path / "q.jsonl", {"id": "q", "query": "x"})
     assert main(["retrieve", str(query), "--corpus", str(corpus), *words]) == code

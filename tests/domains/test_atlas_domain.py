@@ -82,11 +82,9 @@ def test_of_an_observed_episode_what_was_replied_trains_and_nothing_else() -> No
     trajectory = labelled()[0].trajectory
     sequence = builder_of().observed(trajectory).sequence
     words = tokenizer().convert_ids_to_tokens(list(sequence.ids))
-    trained = [w for w, weight in zip(words, sequence.ce_weight, strict=True) if weight]
-    told = [word for step in trajectory.steps for word in step.observation.split()]
-    tags = {"<information>", "</information>"}
-    assert [word for word in trained if word not in tags] == told
-    assert set(sequence.ce_weight) == {0.0, 1.0}
+    trained = [w for w, weight in zip(words, sequence.obs_weight, strict=True) if weight]
+    assert trained == [word for step in trajectory.steps for word in step.observation.split()]
+    assert set(sequence.ce_weight) == {0.0}
 
 
 def test_a_written_block_names_no_entity_and_passes_every_filter() -> None:

@@ -15,7 +15,7 @@ from forethought.data.benchmarks import read_benchmark
 from forethought.data.hops import hops_of
 from forethought.domains import make_domain
 from forethought.domains.qa import QaDomain
-from forethought.domains.qa_play import NOTHING, VARIANTS, name_of, play, query_of
+from forethought.domains.qa_play import NOTHING, VARIANTS, Bounds, name_of, play, query_of
 from forethought.envs.base import call_tool, row_of
 from forethought.errors import InputError
 from forethought.foresight.grounding import contains
@@ -190,7 +190,7 @@ def test_attempts_are_a_function_of_the_seed_and_ask_in_several_words(
 ) -> None:
     assert qa_domain(data__page_chars="0").trajectories(20, None) == attempts[:20]
     task = attempts[0].task
-    same = [play(task, domain.make_env(), seed="s", max_turns=6) for _ in range(2)]
+    same = [play(task, domain.make_env(), seed="s", bounds=Bounds(max_turns=6)) for _ in range(2)]
     assert same[0] == same[1]
     told: dict[str, set[str]] = {}
     for made in attempts:
@@ -202,7 +202,7 @@ def test_attempts_are_a_function_of_the_seed_and_ask_in_several_words(
 @pytest.mark.parametrize("max_turns", [1, 2, 3])
 def test_no_attempt_is_longer_than_an_episode(domain: QaDomain, max_turns: int) -> None:
     for task in domain.tasks("train", 30):
-        made = play(task, domain.make_env(), seed="s", max_turns=max_turns)
+        made = play(task, domain.make_env(), seed="s", bounds=Bounds(max_turns=max_turns))
         assert 1 <= len(made.steps) <= max_turns and made.steps[-1].action.kind == "answer"
 
 
@@ -221,6 +221,21 @@ def test_a_page_that_is_cut_before_its_fact_does_not_count(attempts: list[Trajec
     assert max(len(s.observation) for made in cut for s in made.steps) < 2 * 80 + 200
 
 
+def test_replies_are_cut_as_the_engine_cuts_them() -> None:
+    tokenizer, bound = byte_tokenizer(), 300
+    more = {"rollout__max_observation_tokens": str(bound), "rollout__max_context_tokens": "9999"}
+    domain = qa_domain(**more)
+    for made in domain.trajectories(10, tokenizer):
+        env = domain.make_env()
+        env.reset(**row_of(made.task))
+        for step in made.steps[:-1]:
+            whole = str(call_tool(env, "search", step.action.text))
+            shown = domain.text_format.cut_observation(tokenizer, whole, bound)
+            assert step.observation == shown and len(shown) < bound
+        replies = [step.observation for step in made.steps]
+        assert made.success == all(any(h.came(r) for r in replies) for h in hops_of(made.task))
+
+
 def test_a_corpus_of_ones_own_is_searched_instead(tmp_path: Path) -> None:
     page = {"id": "p", "title": "Nothing", "text": "There is nothing about a film here."}
     file = tmp_path / "corpus.jsonl"
@@ -234,6 +249,10 @@ def test_a_corpus_of_ones_own_is_searched_instead(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"without data\.benchmarks"):
         load_config("search/multihop-smollm2", {"data.benchmarks": "[]"})
+    with pytest.raises(InputError, match=r"without data\.corpus"):
+        load_config("search/multihop-smollm2", {"data.retriever": "dense"})
+    with pytest.raises(InputError, match="nosuch"):
+        qa_domain(data__corpus="c.jsonl", data__retriever="nosuch").retriever  # noqa: B018
     with pytest.raises(InputError, match="in two of"):
         qa_domain(ENTRIES[0], ENTRIES[0]).tasks("train", 1)
     with pytest.raises(InputError, match="benchmark"):

@@ -64,6 +64,22 @@ def _folder(root: Path, outcomes: str) -> Path:
     return root
 
 
+def test_sides_with_other_judges_are_compared_by_exact_match(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = _folder(tmp_path / "a", "1100"), tmp_path / "b"
+    rows = [replace(e, success=1, success_em=n % 2) for n, e in enumerate(_attempts("0000"))]
+    write_jsonl(b / "episodes.jsonl", map(episode_to_row, rows))
+    write_json(b / "summary.json", summarise(rows, Labels(seed=1, judge="llm:m")))
+    assert main(["diff", str(a), str(b), "--json"]) == 1
+    found: Any = json.loads(capsys.readouterr().out)
+    assert found["paired"][0]["won"] == {"only_a": 1, "only_b": 1, "both": 1, "neither": 1}
+    assert {"key": "eval.judge", "a": "exact", "b": "llm:m"} in found["differences"]
+    write_json(a / "summary.json", summarise(rows, Labels(seed=1, judge="llm:m")))
+    main(["diff", str(a), str(b), "--json"])
+    assert json.loads(capsys.readouterr().out)["paired"][0]["won"]["only_b"] == 2
+
+
 def test_folders_of_evaluations_are_compared_and_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import pytest
 from forethought.cli import main
 from forethought.errors import InputError
 from forethought.jsonl import read_json, write_json, write_jsonl
+from forethought.report.budget import budget
 from forethought.report.page import build_page
-from forethought.report.tables import cell_text, drifted, print_run
+from forethought.report.tables import JUDGED, cell_text, drifted, print_run
 from forethought.runlog import RunPaths, episode_to_row
 from forethought.stats.summary import Labels, summarise
 from tests.stats.stats_builders import episode, turn
@@ -31,6 +33,45 @@ def run(tmp_path: Path) -> Path:
     metrics = [{"step": step, "ce_loss": 3.0 / step} for step in range(1, 30)]
     write_jsonl(paths.root / "sft" / "metrics.jsonl", metrics)
     return paths.root
+
+
+def test_exact_match_and_a_judge_never_stand_in_one_column(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_run(run)
+    plain = capsys.readouterr().out
+    rows = [replace(episode(f"t{n}", 1, turn(0.5)), success_em=n % 4 // 3) for n in range(12)]
+    paths = RunPaths(run)
+    write_jsonl(paths.eval_dir("rl") / "episodes.jsonl", (episode_to_row(row) for row in rows))
+    write_json(
+        paths.eval_dir("rl") / "summary.json", summarise(rows, Labels(seed=1, judge="llm:m"))
+    )
+    print_run(run)
+    judged = capsys.readouterr().out
+    assert JUDGED not in plain and judged.count(JUDGED) == 1
+    (exact,) = (
+        line.split("|") for line in judged.replace("\u2502", "|").splitlines() if " sft " in line
+    )
+    (asked,) = (
+        line.split("|") for line in judged.replace("\u2502", "|").splitlines() if " rl " in line
+    )
+    assert (exact[3].strip()[:5], exact[4].strip()) == ("0.500", "-")
+    assert (asked[3].strip()[:5], asked[4].strip()[:5]) == ("0.250", "1.000")
+    page = build_page(run).read_text()
+    assert JUDGED in page
+
+
+def test_a_budget_compares_verdicts_of_one_judge_only(tmp_path: Path) -> None:
+    def made(name: str, judge: str) -> Path:
+        rows = [replace(episode(f"t{n // 2}", 1, turn(0.5)), rollout=n % 2) for n in range(8)]
+        write_jsonl(tmp_path / name / "episodes.jsonl", map(episode_to_row, rows))
+        write_json(tmp_path / name / "summary.json", summarise(rows, Labels(seed=1, judge=judge)))
+        return tmp_path / name
+
+    samples, same, other = made("a", "llm:m"), made("b", "llm:m"), made("c", "exact")
+    assert budget(samples, [same], resamples=10)["rows"]
+    with pytest.raises(InputError, match="success by exact, and by llm:m"):
+        budget(samples, [same, other], resamples=10)
 
 
 class Strict(HTMLParser):

@@ -63,9 +63,9 @@ def outcomes(monkeypatch: pytest.MonkeyPatch) -> None:
         now[0] = update
         return sample(context, policy, tasks, update)
 
-    def judged(rollout: Rollout, *more: Any) -> Episode:
+    def judged(rollout: Rollout, *more: Any, **ruled: Any) -> Episode:
         success = int(now[0] >= MIXED_FROM and rollout.index % 2 == 1)
-        return replace(judge(rollout, *more), success=success, reward=float(success))
+        return replace(judge(rollout, *more, **ruled), success=success, reward=float(success))
 
     monkeypatch.setattr(rl, "sample_groups", sampled)
     monkeypatch.setattr(rl, "to_episode", judged)
