@@ -32,8 +32,8 @@ REASONS: dict[str, str] = {
     "no_thought": "a turn without a thought, where thoughts are asked for",
     "no_verdict": "no success, and no accepted answer to grade by",
     "no_gold": "it failed, and no accepted answer says what a block must not tell",
-    "unwritable": "our format would read it back as another thing: a tag, a heading, or an answer of "
-    "several lines beside tools other than search",
+    "unwritable": "our format would read it back as another thing: a tag, a heading, or an answer "
+    "of several lines beside tools other than search",
     "untold": "the rule-based writer of the configuration has no words for it",
     "duplicate": "question and steps are those of an earlier row",
     "contaminated": "a test question of --decontaminate",

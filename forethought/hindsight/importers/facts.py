@@ -73,9 +73,10 @@ def verdict_of(row: Mapping[str, Any], success_at: float | None) -> bool | None:
     """
     for key in VERDICTS:
         value = row.get(key)
-        if key == "reward" and success_at is not None and type(value) in (int, float):
-            return bool(value >= success_at)
-        if isinstance(value, bool) or (type(value) in (int, float) and value in (0, 1)):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if key == "reward" and success_at is not None and is_number:
+            return bool(row[key] >= success_at)
+        if isinstance(value, bool) or (is_number and value in (0, 1)):
             return bool(value)
         if isinstance(value, str) and value.strip().lower() in _TRUTH:
             return _TRUTH[value.strip().lower()]

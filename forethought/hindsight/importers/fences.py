@@ -1,6 +1,6 @@
-"""ToRA (arXiv 2309.17452): words, a fenced Python program, its fenced output, words with a box.
+r"""ToRA (arXiv 2309.17452): words, a fenced Python program, its fenced output, words with a box.
 
-```python          ```output          .. the answer is $\\boxed{12}$.
+```python          ```output          .. the answer is $\boxed{12}$.
 print(3 * 4)       12
 ```                ```
 """

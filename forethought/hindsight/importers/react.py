@@ -1,4 +1,4 @@
-"""ReAct (arXiv 2210.03629): lines `Thought:`, `Action: Search[..]`, `Observation:`, numbered or not.
+"""ReAct (arXiv 2210.03629): `Thought:`, `Action: Search[..]`, `Observation:`, numbered or not.
 
 Read from one text, or from the messages of a chat whose user gives the observations, as FireAct
 (arXiv 2310.05915) writes them. `Finish[..]` and `Final Answer:` answer; `Action Input:` is the
