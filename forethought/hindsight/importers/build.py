@@ -145,7 +145,7 @@ def _step(turn: Said, act: Act, options: ImportOptions) -> Step:
     return Step(
         think=turn.think.strip() or thought_for(act.kind),
         action=Action(kind=act.kind, text=text),
-        observation="" if act.kind == "answer" else turn.reply or "",
+        observation="" if act.kind == "answer" else (turn.reply or "").strip(),
     )
 
 

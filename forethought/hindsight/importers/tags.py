@@ -124,7 +124,7 @@ def reply_text(text: str) -> str:
 
 
 def _without_think(text: str) -> str:
-    return _THINK.sub("", text).strip()
+    return _THINK.sub("\n", text).strip()
 
 
 def _act(tag: str, content: str) -> Act:
