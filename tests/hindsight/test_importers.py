@@ -97,6 +97,15 @@ def test_of_several_questions_in_a_react_text_the_last_is_asked() -> None:
     assert [step.action.text for step in found.steps] == ["bridge of Sollmark", "1874"]
 
 
+def test_names_of_react_tools_are_taken_in_lower_case() -> None:
+    text = "Question: Who?\nThought: a\nAction: Lookup[page]\nObservation: (Result 1 / 2) x\n"
+    found = one({"text": text + "Thought: b\nAction: FINISH[Ida]", "gold": "Ida"}, "react")
+    assert isinstance(found, Trajectory)
+    assert [step.action.kind for step in found.steps] == ["lookup", "answer"]
+    assert found.steps[0].observation == "(Result 1 / 2) x"
+    written_is_read_back(found)
+
+
 def test_calls_saved_as_json_texts_are_calls() -> None:
     found = one(rows_of("verifiers")[0], "verifiers")
     assert isinstance(found, Trajectory)

@@ -12,6 +12,7 @@ import pytest
 from forethought.config import load_config
 from forethought.data.gsm8k import load_gsm8k
 from forethought.errors import InputError
+from forethought.hindsight.corpus import CorpusBuilder
 from forethought.hindsight.importers.build import ImportOptions
 from forethought.hindsight.importers.write import Source
 from forethought.hindsight.records import read_labelled
@@ -69,6 +70,20 @@ def test_the_episodes_can_be_written_with_their_blocks(context: Context) -> None
         ]
         assert [turn.parsed.foresight for turn in made.turns] == blocks
         assert all(turn.parsed.format_ok for turn in made.turns)
+
+
+def test_stage_2_trains_on_what_was_imported(context: Context) -> None:
+    imported.run(context, source(TORA))
+    items = read_labelled(context.stage_dir("prepare") / "trajectories.jsonl")
+    builder = CorpusBuilder(
+        text_format=context.domain.text_format,
+        tokenizer=byte_tokenizer(),
+        writer=context.domain.writer,
+        imitate_failures=context.domain.imitate_failures,
+    )
+    right, wrong = (builder.tagged(items, number).sequence for number in range(2))
+    assert sum(right.ce_weight) / len(right.ids) > sum(wrong.ce_weight) / len(wrong.ids) > 0
+    assert builder.plain(items[0]) is not None and builder.plain(items[1]) is None
 
 
 def test_questions_that_the_run_is_evaluated_on_never_train(
