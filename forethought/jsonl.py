@@ -40,7 +40,7 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, JsonRow]]:
 def read_jsonl_at(path: str | Path) -> Iterator[tuple[int, int, JsonRow]]:
     """As `read_jsonl`, with the place of each line, in bytes of the unpacked file, in front."""
     place = 0
-    for number, line, name in _lines(path):
+    for number, line, name in read_lines(path):
         if line.strip():
             yield place, number, parse_line(line, name, number)
         place += len(line)
@@ -52,7 +52,7 @@ def read_log(path: str | Path) -> Iterator[tuple[int, JsonRow]]:
     Raises:
         InputError: the file cannot be read, or another line is not one JSON object.
     """
-    for number, line, name in _lines(path):
+    for number, line, name in read_lines(path):
         if not line.strip():
             continue
         try:
@@ -64,8 +64,12 @@ def read_log(path: str | Path) -> Iterator[tuple[int, JsonRow]]:
         yield number, row
 
 
-def _lines(path: str | Path) -> Iterator[tuple[int, bytes, str]]:
-    """Number, bytes and file of each line: bytes, so that a bad one is counted where it stands."""
+def read_lines(path: str | Path) -> Iterator[tuple[int, bytes, str]]:
+    """Yields number, bytes and file of each line: a bad one is counted where it stands.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
     if str(path) == "-":
         for number, line in enumerate(getattr(sys.stdin, "buffer", sys.stdin), start=1):
             yield number, line if isinstance(line, bytes) else line.encode("utf-8"), "<stdin>"

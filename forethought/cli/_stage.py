@@ -43,6 +43,19 @@ def print_outcome(args: argparse.Namespace, outcome: dict[str, Any]) -> None:
         print(json.dumps(outcome))
 
 
+def open_context(args: argparse.Namespace) -> Context:
+    """The run that a stage belongs to, made or opened.
+
+    Raises:
+        InputError: the folder holds another configuration.
+    """
+    from forethought.stages.context import holds_run, open_run
+
+    config = configured(args)
+    known = holds_run(args.out, config)
+    return open_run(config, args.out, resume=args.resume or known).with_resume(args.resume)
+
+
 def open_stage(args: argparse.Namespace, stage: str) -> tuple[Context, Policy]:
     """The run and the model that a stage starts from.
 
@@ -51,14 +64,12 @@ def open_stage(args: argparse.Namespace, stage: str) -> tuple[Context, Policy]:
     """
     from forethought.data.models import resolve_model
     from forethought.stages import base
-    from forethought.stages.context import holds_run, open_run, set_threads
+    from forethought.stages.context import set_threads
     from forethought.training.policy import Policy
 
-    config = configured(args)
+    context = open_context(args)
+    config = context.config
     set_threads(config)
-    known = holds_run(args.out, config)
-    context = open_run(config, args.out, resume=args.resume or known)
-    context = context.with_resume(args.resume)
     start = context.stage_dir(BEFORE[stage]) / "model"
     if args.init is None and stage in ("prepare", "midtrain") and not start.is_dir():
         return context, base.run(context)

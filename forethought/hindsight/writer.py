@@ -10,6 +10,7 @@ at the future: the placebo that tells foresight from more text.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -256,15 +257,33 @@ class MathsWriter:
         return ()
 
     def can_tell(self, steps: Sequence[Step]) -> bool:
-        """See `Writer.can_tell`: any program can be told."""
-        return True
+        """See `Writer.can_tell`: any program can be told, and nothing else that is called."""
+        return all(step.action.kind in ("python", "answer") for step in steps)
 
 
 _OPERATIONS = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide"}
+_NODES: dict[type[ast.operator], str] = {
+    ast.Add: "+",
+    ast.Sub: "-",
+    ast.Mult: "*",
+    ast.Div: "/",
+    ast.FloorDiv: "/",
+}
 
 
 def _operation(code: str) -> str:
-    names = [name for sign, name in _OPERATIONS.items() if sign in code]
+    """What a program calculates; of one that does not parse, what signs stand in it.
+
+    A hyphen in a comment, a text or before a number is no subtraction.
+    """
+    try:
+        nodes = [*ast.walk(ast.parse(code))]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        signs = {sign for sign in _OPERATIONS if sign in code}
+    else:
+        used = (node.op for node in nodes if isinstance(node, ast.BinOp | ast.AugAssign))
+        signs = {_NODES[type(op)] for op in used if type(op) in _NODES}
+    names = [name for sign, name in _OPERATIONS.items() if sign in signs]
     return " and ".join(names) if names else "compute"
 
 

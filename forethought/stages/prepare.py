@@ -23,6 +23,7 @@ from forethought.stages.context import Context
 from forethought.stages.labels import as_rollout, make_student, measure_labels
 from forethought.stages.teacher import fetch_blocks
 from forethought.training.policy import Policy
+from forethought.types import JsonRow
 
 
 def run(context: Context, policy: Policy) -> list[Labelled]:
@@ -51,18 +52,36 @@ def run(context: Context, policy: Policy) -> list[Labelled]:
         Labelled(trajectory=t, labels=mine, branches=tuple(branches.get(number, ())))
         for number, (t, mine) in enumerate(zip(trajectories, labels, strict=True))
     ]
+    return write_corpus(context, items)
+
+
+def write_corpus(
+    context: Context, items: list[Labelled], about: JsonRow | None = None
+) -> list[Labelled]:
+    """Writes blocks and files for labelled trajectories; returns those that train.
+
+    Args:
+        context: the run.
+        items: trajectories with labels and branches.
+        about: more for report.json.
+
+    Raises:
+        GuardRail: the filters reject everything.
+    """
+    folder = context.stage_dir("prepare")
     writer, taught = context.domain.writer, None
     if isinstance(writer, TeacherWriter):
         items, taught = fetch_blocks(items, writer, context.config.teacher)
     rows = step_rows(items, writer, context.domain.entities())
     write_jsonl(folder / "steps.jsonl", rows)
     report = _report(items, rows) | ({} if taught is None else {"teacher": taught})
+    report |= about or {}
     leaky = {row["task_id"] for row in rows if any(row["filters"].values())}
     items = [item for item in items if item.trajectory.task.id not in leaky]
     if not items:
         raise GuardRail(f"the leak filters rejected every trajectory ({report['rejected_by']})")
     write_jsonl(folder / "trajectories.jsonl", (labelled_to_row(item) for item in items))
-    write_json(done, {**report, "kept": len(items)})
+    write_json(folder / "report.json", {**report, "kept": len(items)})
     say(
         f"prepare: {report['trajectories']} trajectories ({report['success']:.0%} succeed), "
         f"{report['steps']} steps, {report['branches']} branches, "
