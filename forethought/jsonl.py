@@ -243,6 +243,17 @@ def no_rows(path: str | Path, row: str) -> InputError:
     )
 
 
+def bad_row(where: str, line: int, got: str, schema: str, verb: str) -> InputError:
+    """What a reader answers to a row that does not fit a schema which `forethought VERB` writes."""
+    return InputError(
+        where,
+        line=line,
+        got=got,
+        expected=f"a row of {schema}",
+        next_step=f"restore the file, or run `forethought {verb}` again",
+    )
+
+
 def _kinds(kind: type | tuple[type, ...]) -> tuple[type, ...]:
     return kind if isinstance(kind, tuple) else (kind,)
 

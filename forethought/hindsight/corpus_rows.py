@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from forethought.errors import InputError
 from forethought.hindsight.corpus import Written, WrittenTurn
-from forethought.jsonl import need, read_json, read_jsonl
+from forethought.jsonl import bad_row, need, read_json, read_jsonl
 from forethought.types import BrierSlot, JsonRow, TrainingSequence
 
 SCHEMA = "forethought.sequence/1"
@@ -119,10 +119,4 @@ def _numbers(row: JsonRow, key: str, kind: type, where: str, line: int) -> list[
 
 
 def _misfit(got: str, where: str, line: int) -> InputError:
-    return InputError(
-        where,
-        line=line,
-        got=got,
-        expected=f"a row of {SCHEMA}",
-        next_step="restore the file, or run `forethought corpus` again",
-    )
+    return bad_row(where, line, got, SCHEMA, "corpus")

@@ -14,7 +14,7 @@ from typing import Any
 
 from forethought.errors import InputError
 from forethought.hindsight.trajectory import Step, Trajectory
-from forethought.jsonl import need, no_rows, read_jsonl
+from forethought.jsonl import bad_row, need, no_rows, read_jsonl
 from forethought.types import Action, JsonRow, StopReason, Task
 
 SCHEMA = "forethought.trajectory/1"
@@ -159,13 +159,7 @@ def _objects(row: JsonRow, key: str, where: str, line: int) -> list[JsonRow]:
 
 
 def _misfit(got: str, where: str, line: int) -> InputError:
-    return InputError(
-        where,
-        line=line,
-        got=got,
-        expected=f"a row of {SCHEMA}",
-        next_step="restore the file, or run `forethought prepare` again",
-    )
+    return bad_row(where, line, got, SCHEMA, "prepare")
 
 
 def read_labelled(path: Path, num: int | None = None) -> list[Labelled]:

@@ -6,7 +6,7 @@ shown as pending. No network, no script, no external font.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def build_page(run: str | Path) -> Path:
             for name, found in episodes.items()
             if found and name.endswith(("sft", "rl"))
         ],
-        surprises=_surprises(episodes),
+        surprises=_surprises(episodes.get(last, []), last),
         episodes=_episodes(shown, last or "scripted"),
         scripted=scripted,
         tokens=token_view(paths.root / "rl" / "example.json"),
@@ -149,15 +149,14 @@ def _diagram(name: str, episodes: Sequence[Episode]) -> str:
     return reliability(f"{name}, first turn", pairs)
 
 
-def _surprises(episodes: Mapping[str, list[Episode]]) -> list[tuple[str, int, list[JsonRow]]]:
+def _surprises(episodes: Sequence[Episode], name: str) -> list[tuple[str, int, list[JsonRow]]]:
     """Title, number and some episodes of each kind of surprise, of the last stage."""
-    name = _last_stage(episodes)
     if name not in ("rl", "sft"):
         return []
     titles = ("sure of success, and lost", "sure of failure, and won")
     return [
         (f"{name}: {title}", len(found), [_shown(e, name) for e in found[:SURPRISES_SHOWN]])
-        for title, found in zip(titles, surprises(episodes[name]), strict=True)
+        for title, found in zip(titles, surprises(episodes), strict=True)
     ]
 
 

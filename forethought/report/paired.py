@@ -10,18 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from forethought.stats.bootstrap import difference, paired_draws
+from forethought.stats.bootstrap import COMPARED, difference, paired_draws
 from forethought.types import Episode, JsonRow
 
-METRICS = (
-    "success",
-    "brier_skill_expected.first",
-    "brier_skill_expected.all",
-    "auroc_expected.first",
-    "keyword_lift",
-    "choice_gain",
-    "sampled_tokens",
-)
+METRICS = (*COMPARED, "sampled_tokens")
 GROUPS = ("only_a", "only_b", "both", "neither")
 """Who won an attempt."""
 

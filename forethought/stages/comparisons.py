@@ -9,16 +9,7 @@ from forethought.rollout.modes import PROMPTED_ARM
 from forethought.runlog import read_block_losses, read_episodes
 from forethought.stages.context import Context
 from forethought.stats.blocks import block_loss_draws
-from forethought.stats.bootstrap import Draws, difference, paired_draws
-
-METRICS = (
-    "success",
-    "brier_skill_expected.first",
-    "brier_skill_expected.all",
-    "auroc_expected.first",
-    "keyword_lift",
-    "choice_gain",
-)
+from forethought.stats.bootstrap import COMPARED, Draws, difference, paired_draws
 
 
 def pairs_of(arms: Sequence[str], imagine_k: int) -> list[tuple[str, str]]:
@@ -62,7 +53,7 @@ def compare_stages(context: Context, stages: Sequence[dict[str, Any]]) -> list[d
             continue
         left = read_episodes(context.paths.eval_dir(a) / "episodes.jsonl")
         right = read_episodes(context.paths.eval_dir(b) / "episodes.jsonl")
-        rows += _rows(a, b, paired_draws(left, right, METRICS, seed=seed))
+        rows += _rows(a, b, paired_draws(left, right, COMPARED, seed=seed))
     return rows
 
 

@@ -89,7 +89,7 @@ def written(
     else:
         made = [builder.tagged(items, number, section.corpus)]
     # The placebos of content have no twins of the executed alternatives.
-    if section.corpus in ("true", "constant"):
+    if item.branches and section.corpus in ("true", "constant"):
         mean = mean_label(items) if section.corpus == "constant" else None
         for branch in item.branches:
             q = branch.s / max(branch.k, 1) if mean is None else mean

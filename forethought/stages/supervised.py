@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ def train_supervised(
         len(sequences), section.batch_sequences, corpus.epochs, seed, shuffle=corpus.shuffle
     )
     policy.train_last(context.config.model.train_last_layers)
-    config = replace(_trainer_config(section, len(batches)), brier_coefficient=corpus.brier)
+    config = _trainer_config(section, len(batches), corpus.brier)
     trainer = Trainer(policy, optim_config(section), config)
     log = MetricsLog(folder / "metrics.jsonl")
     guard = {"config": context.config_hash, "data": _data_hash(sequences)}
@@ -140,12 +140,13 @@ def _resume(
     return int(state["step"])
 
 
-def _trainer_config(section: SupervisedConfig, total_steps: int) -> TrainerConfig:
+def _trainer_config(section: SupervisedConfig, total_steps: int, brier: float) -> TrainerConfig:
     return TrainerConfig(
         micro_batch_tokens=section.micro_batch_tokens,
         bf16=section.bf16,
         clip_grad_norm=section.clip_grad_norm,
         total_steps=total_steps,
+        brier_coefficient=brier,
     )
 
 

@@ -7,6 +7,7 @@ and healthy ranges.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,18 +36,19 @@ def span_stats(rollouts: Sequence[Rollout]) -> dict[str, float]:
     expectation it is as long as nothing is cut off (no top-p, no top-k). Lengths are means over the
     turns that have the span.
     """
+    nats: dict[Span, float] = defaultdict(float)
+    tokens: Counter[Span] = Counter()
+    turns: Counter[Span] = Counter()
+    for turn in (turn for rollout in rollouts if rollout.error is None for turn in rollout.turns):
+        for logprob, span in zip(turn.logprobs, turn.token_spans, strict=True):
+            nats[span] -= logprob
+        tokens.update(turn.token_spans)
+        turns.update(set(turn.token_spans))
     found: dict[str, float] = {}
-    turns = [turn for rollout in rollouts if rollout.error is None for turn in rollout.turns]
     for span in WRITTEN:
-        parts = [
-            [-p for p, kind in zip(turn.logprobs, turn.token_spans, strict=True) if kind is span]
-            for turn in turns
-        ]
-        parts = [part for part in parts if part]
-        count = sum(map(len, parts))
-        if count:
-            found[f"entropy_{span.value}"] = sum(map(sum, parts)) / count
-            found[f"length_{span.value}"] = count / len(parts)
+        if tokens[span]:
+            found[f"entropy_{span.value}"] = nats[span] / tokens[span]
+            found[f"length_{span.value}"] = tokens[span] / turns[span]
     return found
 
 

@@ -17,6 +17,15 @@ from forethought.stats.rows import Column, columns, task_ids
 from forethought.types import Episode
 
 LEVEL = 0.95
+COMPARED = (
+    "success",
+    "brier_skill_expected.first",
+    "brier_skill_expected.all",
+    "auroc_expected.first",
+    "keyword_lift",
+    "choice_gain",
+)
+"""Metrics whose difference is shown where two evaluations stand side by side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,42 +9,19 @@ from dataclasses import replace
 import pytest
 
 from forethought.stats.batch import q_histogram, span_stats
-from forethought.types import Rollout, RolloutError, Span, StopReason, Task, Turn
+from forethought.types import RolloutError, StopReason, Turn
+from tests.algos.algos_builders import rollout, sampled_turn
 from tests.episode_builders import answering, block_of, episode_of
 
 
-def _turn(spans: list[Span], logprobs: list[float]) -> Turn:
-    from forethought.types import ParsedTurn
-
-    return Turn(
-        ids=tuple(range(len(spans))),
-        logprobs=tuple(logprobs),
-        text="",
-        parsed=ParsedTurn(foresight=None, think="", action=None, problems=(), spans=()),
-        token_spans=tuple(spans),
-        observation="",
-        observation_ids=(),
-    )
-
-
-def _rollout(*turns: Turn) -> Rollout:
-    return Rollout(
-        task=Task(id="t", question="?", answers=("y",), kind="qa"),
-        index=0,
-        env="e",
-        prompt_ids=(1,),
-        turns=turns,
-        answer=None,
-        stop_reason=StopReason.ANSWER,
-        error=None,
-        wall_s=0.0,
-    )
+def _turn(spans: str, logprobs: list[float]) -> Turn:
+    return replace(sampled_turn(spans, 0), logprobs=tuple(logprobs))
 
 
 def test_by_hand_lengths_count_the_turns_that_have_the_span() -> None:
-    one = _turn([Span.IMAGINARY, Span.IMAGINARY, Span.ACTION], [-1.0, -3.0, -0.5])
-    two = _turn([Span.ACTION], [-1.5])
-    assert span_stats([_rollout(one, two)]) == {
+    one = _turn("iix", [-1.0, -3.0, -0.5])
+    two = _turn("x", [-1.5])
+    assert span_stats([rollout([one, two])]) == {
         "entropy_imaginary": 2.0,
         "length_imaginary": 2.0,
         "entropy_action": 1.0,
@@ -53,9 +30,9 @@ def test_by_hand_lengths_count_the_turns_that_have_the_span() -> None:
 
 
 def test_a_rollout_that_the_machine_ended_is_in_no_figure() -> None:
-    whole = _rollout(_turn([Span.ACTION], [-1.0]))
+    whole = rollout([_turn("x", [-1.0])])
     gone = replace(
-        _rollout(_turn([Span.ACTION, Span.ACTION], [-9.0, -9.0])),
+        rollout([_turn("xx", [-9.0, -9.0])]),
         stop_reason=StopReason.ERROR,
         error=RolloutError(kind="tool", message="gone"),
     )
@@ -67,7 +44,7 @@ def test_the_estimate_of_the_entropy_is_unbiased() -> None:
     entropy = -sum(p * math.log(p) for p in probabilities)
     rng = random.Random(1)
     drawn = rng.choices(probabilities, weights=probabilities, k=40_000)
-    found = span_stats([_rollout(_turn([Span.THINK] * len(drawn), [math.log(p) for p in drawn]))])
+    found = span_stats([rollout([_turn("t" * len(drawn), [math.log(p) for p in drawn])])])
     assert found["entropy_think"] == pytest.approx(entropy, abs=0.02)
 
 

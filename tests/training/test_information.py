@@ -16,9 +16,8 @@ from forethought.domains.atlas import atlas_tokenizer
 from forethought.training.information import block_information, information
 from forethought.training.policy import Policy
 from forethought.training.tiny import ModelShape, build_tiny_llama
-from forethought.types import ParsedTurn, Rollout, Span, StopReason, Task, Turn
-
-BLOCK = [Span.IMAGINARY, Span.OTHER, Span.CONFIDENCE]
+from forethought.types import Rollout
+from tests.algos.algos_builders import rollout, sampled_turn
 
 
 def test_blocks_that_say_nothing_of_their_task_have_none() -> None:
@@ -52,27 +51,9 @@ def policy() -> Policy:
 
 
 def _rollout(task: str, prompt: tuple[int, ...], block: tuple[int, ...]) -> Rollout:
-    ids = (*block, 7, 8)
-    turn = Turn(
-        ids=ids,
-        logprobs=(0.0,) * len(ids),
-        text="",
-        parsed=ParsedTurn(foresight=None, think="", action=None, problems=(), spans=()),
-        token_spans=(*BLOCK, Span.THINK, Span.ACTION),
-        observation="",
-        observation_ids=(),
-    )
-    return Rollout(
-        task=Task(id=task, question="?", answers=("y",), kind="qa"),
-        index=0,
-        env="e",
-        prompt_ids=prompt,
-        turns=(turn,),
-        answer=None,
-        stop_reason=StopReason.ANSWER,
-        error=None,
-        wall_s=0.0,
-    )
+    turn = replace(sampled_turn("ioctx", 0), ids=(*block, 7, 8))
+    made = rollout([turn], prompt)
+    return replace(made, task=replace(made.task, id=task))
 
 
 def _score(policy: Policy, prompt: tuple[int, ...], block: tuple[int, ...], over: float) -> float:
