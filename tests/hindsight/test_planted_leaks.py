@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,10 @@ from typing import Any
 import pytest
 
 from forethought.hindsight.leaks import check
-from forethought.types import Foresight
+from forethought.hindsight.records import Label, Labelled
+from forethought.hindsight.steps import step_rows
+from forethought.hindsight.trajectory import Step, Trajectory
+from forethought.types import Action, Foresight, StopReason, Task
 
 
 @dataclass(frozen=True)
@@ -110,3 +114,46 @@ def test_honest_blocks_pass(case: Case) -> None:
         verdict = check(case.state, case.future, case.answers, block)
         refused += [] if verdict.accepted else [(verdict.reasons, block.roadmap, block.analysis)]
     assert len(refused) == 0, refused
+
+
+class Planting:
+    """A writer of the planted block of each trajectory."""
+
+    decisions: tuple[str, ...] = ()
+
+    def write(self, trajectory: Trajectory, step: int, q: float) -> Foresight:
+        return PLANTED[int(trajectory.task.id)][2]
+
+    def recap(self, trajectory: Trajectory, step: int, q: float) -> Foresight:
+        return self.write(trajectory, step, q)
+
+    def can_tell(self, steps: Sequence[Step]) -> bool:
+        return True
+
+
+def _item(number: int, case: Case) -> Labelled:
+    """The first turn has seen the case's state, and its future is what the searches bring."""
+    search = Action(kind="search", text="it")
+    steps = tuple(Step(think="", action=search, observation=text) for text in case.future)
+    answer = Step(think="", action=Action(kind="answer", text="?"), observation="")
+    label = Label(value=0.5, source="outcome", s=1, k=2, prior=0.5)
+    task = Task(id=str(number), question=case.state, answers=case.answers, kind="qa")
+    return Labelled(
+        trajectory=Trajectory(
+            task=task,
+            source_policy="recorded",
+            steps=(*steps, answer),
+            success=True,
+            stop_reason=StopReason.ANSWER,
+        ),
+        labels=(label,) * (len(steps) + 1),
+    )
+
+
+def test_stage_0_rejects_them_for_the_same_reasons() -> None:
+    items = [_item(number, case) for number, (case, _, _) in enumerate(PLANTED)]
+    rows = [row for row in step_rows(items, Planting(), ()) if row["step"] == 0]
+    assert len(rows) == len(PLANTED)
+    for row, (case, _, block) in zip(rows, PLANTED, strict=True):
+        reasons = check(case.state, case.future, case.answers, block).reasons
+        assert {code for code, hit in row["filters"].items() if hit} == set(reasons) != set()
