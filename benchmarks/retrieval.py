@@ -6,17 +6,16 @@ Ours is the index of `forethought index`: built in parts, mapped, documents read
 are measured where they can be imported: bm25s by itself (numpy, and numba) from the same tokens,
 and tantivy with its own tokens. Each build and each serving process is a child of its own, so that
 its peak memory is its own. Times are CPU seconds of that child: a busy machine changes them little.
-A ratio is peer / ours; above 1 ours takes less. `same_hits` is the share of queries whose first hit
-is the same as ours (tantivy splits words and weighs them otherwise).
+A ratio is peer / ours; above 1 ours takes less. `same_first` is the share of queries with the same
+first hit as ours, `same_top` of those with the same first three, ties for the last place aside
+(tantivy splits words and weighs them otherwise). `--questions` takes queries from a tasks.jsonl.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measured import ratio, spread, write
 
 from forethought.data.corpora import read_corpus
 from forethought.tools.bm25_index import build_bm25, open_bm25
@@ -74,9 +74,9 @@ def first_lines(corpus: Path, num: int, path: Path) -> None:
     raise SystemExit(f"{corpus}: fewer than {num} lines")
 
 
-def queries(corpus: str, num: int) -> list[str]:
+def made_queries(corpus: Path, num: int) -> list[str]:
     """Six neighbouring words of passages spread over the corpus."""
-    with Path(corpus).open("rb") as stream:
+    with corpus.open("rb") as stream:
         size = stream.seek(0, os.SEEK_END)
         found = []
         for n in range(num):
@@ -96,9 +96,9 @@ class Ours:
         build_bm25(corpus, folder)
 
     def open(self, corpus: str, folder: Path) -> Any:
-        """A function from a query to the ids of its hits."""
+        """A function from a query to the ids and scores of its hits."""
         retriever = open_bm25(corpus, folder)
-        return lambda query: [hit.id for hit in retriever.search(query, K)]
+        return lambda query: [[hit.id, hit.score] for hit in retriever.search(query, K)]
 
 
 class Bm25s:
@@ -120,7 +120,7 @@ class Bm25s:
         index.save(folder, show_progress=False)
 
     def open(self, corpus: str, folder: Path) -> Any:
-        """A function from a query to the ids of its hits."""
+        """A function from a query to the ids and scores of its hits."""
         import bm25s
 
         index = bm25s.BM25.load(folder, mmap=True, show_progress=False)
@@ -130,7 +130,8 @@ class Bm25s:
             words = [index.vocab_dict[word] for word in tokens(query) if word in index.vocab_dict]
             options = {"k": K, "show_progress": False, "backend_selection": self.backend}
             found = index.retrieve([words], **options)
-            return [names[int(i)] for i in found.documents[0]]
+            pairs = zip(found.documents[0], found.scores[0], strict=True)
+            return [[names[int(i)], float(score)] for i, score in pairs if score > 0]
 
         return search
 
@@ -160,7 +161,7 @@ class Tantivy:
         writer.wait_merging_threads()
 
     def open(self, corpus: str, folder: Path) -> Any:
-        """A function from a query to the ids of its hits."""
+        """A function from a query to the ids and scores of its hits."""
         import tantivy
 
         index = tantivy.Index.open(str(folder))
@@ -170,7 +171,7 @@ class Tantivy:
         def search(query: str) -> list[str]:
             parsed = index.parse_query(query, ["body"])
             hits = searcher.search(parsed, K).hits
-            return [searcher.doc(address)["name"][0] for _, address in hits]
+            return [[searcher.doc(address)["name"][0], score] for score, address in hits]
 
         return search
 
@@ -200,7 +201,7 @@ def private_mb() -> float | None:
     return memory_mb("RssAnon")
 
 
-def child(engine: str, step: str, corpus: str, folder: Path, num_queries: int) -> dict[str, Any]:
+def child(engine: str, step: str, corpus: str, folder: Path, asked: list[str]) -> dict[str, Any]:
     """One step of one engine, measured in this process."""
     made = ENGINES[engine][0]()
     began = time.process_time()
@@ -211,33 +212,27 @@ def child(engine: str, step: str, corpus: str, folder: Path, num_queries: int) -
         return {"build": spent, "build_memory": peak_mb(), "disk": disk / 1e6}
     search = made.open(corpus, folder)
     opened = time.process_time() - began
-    asked = queries(corpus, num_queries)
     search(asked[0])  # not counted: numba compiles here
     began = time.process_time()
-    hits = [search(query)[:1] for query in asked]
+    hits = [search(query) for query in asked]
     spent = (time.process_time() - began) / len(asked) * 1000
     memory = {"serve_memory": peak_mb(), "serve_private": private_mb()}
     return {"open": opened, "query": spent, **memory, "hits": hits}
 
 
-def measure(engine: str, corpus: Path, repeats: int, num_queries: int) -> list[dict[str, Any]]:
-    """Everything about one engine at one size, `repeats` times."""
+def measure(engine: str, corpus: Path, repeats: int, asked: Path) -> list[dict[str, Any]]:
+    """Everything about one engine at one size, `repeats` times; `asked` holds the queries."""
     found = []
     for _ in range(repeats):
         with tempfile.TemporaryDirectory(dir=corpus.parent) as scratch:
             run: dict[str, Any] = {}
             for step in ("build", "serve"):
                 words = [sys.executable, __file__, "--child", engine, step, str(corpus)]
-                words += [str(Path(scratch) / "bm25"), str(num_queries)]
+                words += [str(Path(scratch) / "bm25"), str(asked)]
                 done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
                 run |= json.loads(done.stdout.splitlines()[-1])
             found.append(run)
     return found
-
-
-def spread(values: list[float], unit: str) -> dict[str, Any]:
-    numbers = {"median": statistics.median(values), "min": min(values), "max": max(values)}
-    return {**{name: round(value, 4) for name, value in numbers.items()}, "unit": unit}
 
 
 def rows(
@@ -259,14 +254,7 @@ def rows(
             yield base
         for name, runs in peers.items():
             theirs = [run[measure_name] for run in runs]  # as many as ours: the same system
-            ratio = {
-                "value": statistics.median(theirs) / statistics.median(mine),
-                "lo": min(theirs) / max(mine),
-                "hi": max(theirs) / min(mine),
-            }
-            same = statistics.mean(
-                a == b for a, b in zip(ours[0]["hits"], runs[0]["hits"], strict=True)
-            )
+            pairs = list(zip(ours[0]["hits"], runs[0]["hits"], strict=True))
             peer = {
                 **spread(theirs, unit),
                 "name": name,
@@ -275,9 +263,19 @@ def rows(
             yield {
                 **base,
                 "peer": peer,
-                "ratio": {key: round(value, 4) for key, value in ratio.items()},
-                "same_hits": round(same, 4),
+                "ratio": ratio(theirs, mine),
+                "same_first": round(statistics.mean(a[:1] == b[:1] for a, b in pairs), 4),
+                "same_top": round(statistics.mean(same_top(a, b) for a, b in pairs), 4),
             }
+
+
+def same_top(mine: list[list[Any]], theirs: list[list[Any]]) -> bool:
+    """Whether two ranked lists of [id, score] are equal, ties with the last score aside."""
+    if len(mine) != len(theirs):
+        return False
+    last = mine[-1][1] * (1 + 1e-5) if mine else 0.0
+    first, second = ({name for name, score in hits if score > last} for hits in (mine, theirs))
+    return first == second
 
 
 def exponent(found: list[dict[str, Any]], side: str) -> float | None:
@@ -295,22 +293,11 @@ def exponent(found: list[dict[str, Any]], side: str) -> float | None:
     return round(float(np.polyfit(x, y, 1)[0]), 3)
 
 
-def machine() -> dict[str, Any]:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    model = next(
-        (x.split(":")[1].strip() for x in lines if x.startswith("model name")), platform.processor()
-    )
-    torch = metadata.version("torch") if util.find_spec("torch") else None
-    threads = os.environ.get("OMP_NUM_THREADS")
-    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else math.nan
-    return {"cpu": model, "cores": os.cpu_count(), "threads": threads, "torch": torch, "load": load}
-
-
 def main(words: list[str]) -> int:
     if words[:1] == ["--child"]:
-        engine, step, corpus, folder, num = words[1:]
-        print(json.dumps(child(engine, step, corpus, Path(folder), int(num))))
+        engine, step, corpus, folder, asked = words[1:]
+        queries = json.loads(Path(asked).read_text())
+        print(json.dumps(child(engine, step, corpus, Path(folder), queries)))
         return 0
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help=f"{SIZES[0]} passages only, once")
@@ -319,6 +306,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--sizes", help="numbers of passages, such as 30000,100000")
     parser.add_argument("--repeats", type=int, help="default 3; 1 with --quick")
     parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--questions", metavar="T", help="a tasks.jsonl whose questions are asked")
     parser.add_argument("--peers", help="some of bm25s,bm25s-numba,tantivy (default: all here)")
     args = parser.parse_args(words)
     sizes = (
@@ -332,22 +320,22 @@ def main(words: list[str]) -> int:
         for size in sizes:
             corpus = Path(scratch) / f"{size}.jsonl"
             first_lines(Path(args.corpus), size, corpus) if args.corpus else generate(corpus, size)
+            queries = Path(scratch) / "queries.json"
+            if args.questions:
+                lines = Path(args.questions).read_text(encoding="utf-8").splitlines()
+                asked = [json.loads(line)["question"] for line in lines[: args.queries]]
+            else:
+                asked = made_queries(corpus, args.queries)
+            queries.write_text(json.dumps(asked))
             runs = {}
             for engine in ("forethought", *names):
                 print(f"{size} passages: {engine}", file=sys.stderr)
-                runs[engine] = measure(engine, corpus, repeats, args.queries)
+                runs[engine] = measure(engine, corpus, repeats, queries)
             found += rows(size, runs.pop("forethought"), runs)
             corpus.unlink()
     slopes = {"ours": exponent(found, "ours"), "peer": exponent(found, "peer")}
-    document: dict[str, Any] = {
-        "schema": "forethought.bench/1",
-        "question": __doc__.splitlines()[0],
-        "rows": found,
-        "machine": machine(),
-    }
-    if slopes["ours"] is not None:
-        document["exponent"] = slopes
-    Path(args.json).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    more = {"exponent": slopes} if slopes["ours"] is not None else {}
+    write(args.json, __doc__.splitlines()[0], found, **more)
     return 0
 
 

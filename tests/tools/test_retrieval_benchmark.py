@@ -32,7 +32,7 @@ def test_the_figures_have_their_units_peers_and_machine(tmp_path: Path) -> None:
         for side in (row["ours"], row["peer"]):
             assert side["min"] <= side["median"] <= side["max"] and side["unit"]
         assert row["ratio"]["lo"] <= row["ratio"]["value"] <= row["ratio"]["hi"]
-        assert row["peer"]["name"] == "bm25s" and row["same_hits"] == 1
+        assert row["peer"]["name"] == "bm25s" and row["same_first"] == row["same_top"] == 1
     limits = [row["limit"] for row in found["rows"] if "limit" in row]
     assert len(limits) == 4 and all(0 < limit["share"] < 0.2 for limit in limits)
     assert set(found["exponent"]) == {"ours", "peer"} and found["machine"]["cores"]
