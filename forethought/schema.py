@@ -204,6 +204,9 @@ class SftConfig(SupervisedConfig):
     optim: OptimSection = OptimSection(lr=4e-3, final_fraction=0.02)
     format_off_share: float = Field(0.1, ge=0, le=1)
     corpus: Literal["true", "recap", "shuffled", "constant"] = "true"  # what the blocks say
+    samples: Literal["episodes", "turns"] = (
+        "episodes"  # a row: an episode, or a turn and its history
+    )
     blocks: bool = True  # False: the successes without any block (plain SFT)
     relabel: bool = True  # new labels by the student that starts this stage
     q_targets: Literal["nearest", "posterior"] = "nearest"  # the label's level, or a draw around it

@@ -16,12 +16,14 @@ from forethought.errors import InputError
 from forethought.hindsight.corpus import CorpusBuilder, Written, mean_label
 from forethought.hindsight.records import Labelled
 from forethought.hindsight.targets import balanced
+from forethought.progress import say
 from forethought.rollout.level_tokens import level_ids
 from forethought.schema import RunConfig, SftConfig
 from forethought.stages.context import Context
 from forethought.stages.labels import relabel
 from forethought.stages.supervised import Corpus, corpus_builder, train_supervised
 from forethought.training.policy import Policy
+from forethought.types import TrainingSequence
 
 
 def corpus(context: Context, items: Sequence[Labelled], policy: Policy) -> list[Written]:
@@ -109,6 +111,21 @@ def dose(context: Context, items: Sequence[Labelled], policy: Policy) -> tuple[i
     return one_pass, round(one_pass * context.config.sft.epochs)
 
 
+def as_samples(section: SftConfig, episodes: Sequence[Written]) -> list[TrainingSequence]:
+    """The rows of `sft.samples`, and a line that says what a pass reads in either form.
+
+    The loss of a pass is the same. The paper (2606.27483) trains on turns.
+    """
+    turns = [row for episode in episodes for row in episode.rows()]
+    read = {"episodes": episodes, "turns": turns}
+    tokens = {name: sum(len(row.sequence.ids) for row in rows) for name, rows in read.items()}
+    say(
+        f"sft: a pass reads {tokens['episodes']:,} tokens in {len(episodes):,} episodes, "
+        f"{tokens['turns']:,} in {len(turns):,} single turns; sft.samples = {section.samples}"
+    )
+    return [row.sequence for row in read[section.samples]]
+
+
 def run(
     context: Context, items: Sequence[Labelled], policy: Policy, *, fresh_labels: bool
 ) -> Policy:
@@ -123,6 +140,6 @@ def run(
     section = context.config.sft
     if section.blocks and section.relabel and not fresh_labels:
         items = relabel(context, items, policy, folder=context.stage_dir("sft"))
-    sequences = [written.sequence for written in corpus(context, items, policy)]
+    sequences = as_samples(section, corpus(context, items, policy))
     data = Corpus(sequences=sequences, epochs=section.epochs, brier=section.brier)
     return train_supervised(context, "sft", policy, data, section)

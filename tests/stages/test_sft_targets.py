@@ -133,3 +133,32 @@ def test_a_tokenizer_that_cuts_numbers_apart_is_refused(
     monkeypatch.setattr(sft, "level_ids", lambda tokenizer: None)
     with pytest.raises(InputError, match=r"sft\.brier"):
         sft.corpus(context, items, policy)
+
+
+def test_single_turns_train_the_same_tokens_and_read_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context, policy = _context(tmp_path), _policy()
+    made = sft.corpus(context, _items(context, policy), policy)
+    sections = {
+        name: context.config.sft.model_copy(update={"samples": name})
+        for name in ("episodes", "turns")
+    }
+    whole, turns = (sft.as_samples(section, made) for section in sections.values())
+    assert len(turns) == sum(len(written.turns) for written in made)
+    assert sum(sum(row.ce_weight) for row in turns) == sum(sum(row.ce_weight) for row in whole)
+    read = [sum(len(row.ids) for row in rows) for rows in (whole, turns)]
+    assert read[0] < read[1]
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1].endswith("sft.samples = turns")
+    for line in said[-2:]:
+        assert f"{read[0]:,} tokens in {len(whole)} episodes, {read[1]:,} in {len(turns)}" in line
+
+
+def test_stage_2_trains_on_the_samples_that_it_is_told(tmp_path: Path) -> None:
+    steps = {}
+    for name in ("episodes", "turns"):
+        context, policy = _context(tmp_path / name, samples=name, epochs="1"), _policy()
+        sft.run(context, _items(context, policy), policy, fresh_labels=True)
+        steps[name] = len(read_metrics(tmp_path / name / "sft/metrics.jsonl"))
+    assert steps["turns"] > 2 * steps["episodes"]
