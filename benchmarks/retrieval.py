@@ -220,19 +220,16 @@ def child(engine: str, step: str, corpus: str, folder: Path, asked: list[str]) -
     return {"open": opened, "query": spent, **memory, "hits": hits}
 
 
-def measure(engine: str, corpus: Path, repeats: int, asked: Path) -> list[dict[str, Any]]:
-    """Everything about one engine at one size, `repeats` times; `asked` holds the queries."""
-    found = []
-    for _ in range(repeats):
-        with tempfile.TemporaryDirectory(dir=corpus.parent) as scratch:
-            run: dict[str, Any] = {}
-            for step in ("build", "serve"):
-                words = [sys.executable, __file__, "--child", engine, step, str(corpus)]
-                words += [str(Path(scratch) / "bm25"), str(asked)]
-                done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
-                run |= json.loads(done.stdout.splitlines()[-1])
-            found.append(run)
-    return found
+def measure(engine: str, corpus: Path, asked: Path) -> dict[str, Any]:
+    """Everything about one engine at one size; `asked` holds the queries."""
+    run: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(dir=corpus.parent) as scratch:
+        for step in ("build", "serve"):
+            words = [sys.executable, __file__, "--child", engine, step, str(corpus)]
+            words += [str(Path(scratch) / "bm25"), str(asked)]
+            done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
+            run |= json.loads(done.stdout.splitlines()[-1])
+    return run
 
 
 def rows(
@@ -327,10 +324,11 @@ def main(words: list[str]) -> int:
             else:
                 asked = made_queries(corpus, args.queries)
             queries.write_text(json.dumps(asked))
-            runs = {}
-            for engine in ("forethought", *names):
-                print(f"{size} passages: {engine}", file=sys.stderr)
-                runs[engine] = measure(engine, corpus, repeats, queries)
+            runs: dict[str, list[dict[str, Any]]] = {}
+            for repeat in range(repeats):  # the sides take turns: a busy hour is shared by all
+                for engine in ("forethought", *names):
+                    print(f"{size} passages, {repeat + 1}: {engine}", file=sys.stderr)
+                    runs.setdefault(engine, []).append(measure(engine, corpus, queries))
             found += rows(size, runs.pop("forethought"), runs)
             corpus.unlink()
     slopes = {"ours": exponent(found, "ours"), "peer": exponent(found, "peer")}
