@@ -14,6 +14,7 @@ first hit as ours, `same_top` of those with the same first three, ties for the l
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -67,11 +68,9 @@ def generate(path: Path, num: int, seed: int = 0) -> None:
 def first_lines(corpus: Path, num: int, path: Path) -> None:
     """The first `num` passages of a corpus that was given."""
     with corpus.open("rb") as source, path.open("wb") as target:
-        for number, line in enumerate(source):
-            if number == num:
-                return
-            target.write(line)
-    raise SystemExit(f"{corpus}: fewer than {num} lines")
+        written = sum(target.write(line) > 0 for line in itertools.islice(source, num))
+    if written < num:
+        raise SystemExit(f"{corpus}: fewer than {num} lines")
 
 
 def made_queries(corpus: Path, num: int) -> list[str]:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from search_builders import PAGES, corpus_file
 
+from forethought.tools.retrieval import Document
+
 ROOT = Path(__file__).resolve().parents[2]
 MEASURES = {"build", "open", "query", "build_memory", "serve_memory", "serve_private", "disk"}
 
@@ -18,7 +20,10 @@ MEASURES = {"build", "open", "query", "build_memory", "serve_memory", "serve_pri
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs /proc (Linux)")
 def test_the_figures_have_their_units_peers_and_machine(tmp_path: Path) -> None:
     out = tmp_path / "b.json"
+    pages = [Document(id=str(n), title=f"page {n}", text=f"w{n} w{n % 7}") for n in range(120)]
+    corpus = corpus_file(tmp_path, pages)  # as many as the larger size
     words = ["--sizes", "60,120", "--repeats", "1", "--queries", "9", "--peers", "bm25s"]
+    words += ["--corpus", corpus]
     subprocess.run(
         [sys.executable, str(ROOT / "benchmarks/retrieval.py"), "--json", str(out), *words],
         check=True,
