@@ -168,7 +168,7 @@ class Tantivy:
         searcher = index.searcher()
 
         def search(query: str) -> list[str]:
-            parsed = index.parse_query(query, ["body"])
+            parsed = index.parse_query(" ".join(tokens(query)), ["body"])  # no phrases
             hits = searcher.search(parsed, K).hits
             return [[searcher.doc(address)["name"][0], score] for score, address in hits]
 
