@@ -23,7 +23,7 @@ from forethought.domains import no_worlds
 from forethought.domains.files import TOP_K
 from forethought.domains.qa_play import VARIANTS, Bounds, play
 from forethought.domains.taught import writer_of
-from forethought.envs.search_qa import SearchQA
+from forethought.envs.search_qa import RemoteSearchQA, SearchQA
 from forethought.errors import InputError
 from forethought.hindsight.corpus import CorpusBuilder
 from forethought.hindsight.qa_writer import QaWriter
@@ -97,18 +97,21 @@ class QaDomain:
             for name, tasks in _dealt(rows).items()
         }
 
+    @property
+    def _source(self) -> SearchSource:
+        data = self.data
+        return SearchSource(
+            corpus=data.corpus or None, retriever=data.retriever, index=data.index or None
+        )
+
     @cached_property
     def retriever(self) -> Retriever:
         """What is searched: `data.corpus`, else all paragraphs of the rows, each once.
 
         The one place where a retriever is chosen.
         """
-        data = self.data
-        source = SearchSource(
-            corpus=data.corpus or None, retriever=data.retriever, index=data.index or None
-        )
-        if data.corpus or source.is_remote:
-            return open_retriever(source)
+        if self.data.corpus or self._source.is_remote:
+            return open_retriever(self._source)
         pages: dict[str, Document] = {}
         for task in self._rows:
             for page in documents_of(task):
@@ -146,7 +149,8 @@ class QaDomain:
 
     def make_env(self) -> Any:
         """Search over the corpus; pages are shown with their titles."""
-        return SearchQA(
+        make = RemoteSearchQA if self._source.is_remote else SearchQA
+        return make(
             retriever_for=lambda row: self.retriever,
             top_k=self.top_k,
             style="documents",
