@@ -38,6 +38,7 @@ class EpisodeSize:
     """Of an episode, on average; without trajectories a typical one is assumed."""
 
     tokens: float = EPISODE_TOKENS  # prompt, blocks and observations included
+    as_turns: float = 2 * EPISODE_TOKENS  # read as single turns, each behind its history
     sampled: float = SAMPLED_TOKENS  # those of them that the policy writes
     states: float = 1.0  # turns whose label is measured
     continued: float = SAMPLED_TOKENS  # sampled by a continuation from such a turn, without blocks
@@ -91,6 +92,7 @@ def size_of(config: RunConfig, domain: Domain, tokenizer: Any) -> EpisodeSize:
     states = sum(len(rollout.turns) - 1 for rollout in bare)
     return EpisodeSize(
         tokens=fmean(len(each.prompt_ids) + _written(each) + _shown(each) for each in whole),
+        as_turns=fmean(map(_as_turns, whole)),
         sampled=fmean(map(_written, whole)),
         states=states / len(bare),
         # From behind turn t all later ones are written: turn t is, once for each before it.
@@ -108,15 +110,25 @@ def _shown(rollout: Rollout) -> int:
     return sum(len(turn.observation_ids) for turn in rollout.turns)
 
 
+def _as_turns(rollout: Rollout) -> int:
+    read, history = 0, len(rollout.prompt_ids)
+    for turn in rollout.turns:
+        read += history + len(turn.ids)
+        history += len(turn.ids) + len(turn.observation_ids)
+    return read
+
+
 def load_of(config: RunConfig, size: EpisodeSize = ASSUMED) -> Load:
     """Tokens that every stage trains on and samples."""
     rl_rollouts = config.rl.updates * config.rl.prompts * config.rl.group_size
     arms = 1 + len(config.control.arms)
-    trained = config.prepare.num_episodes * config.midtrain.epochs
-    trained += arms * config.sft.num_episodes * config.sft.epochs
+    sample = size.tokens if config.sft.samples == "episodes" else size.as_turns
+    whole = config.prepare.num_episodes * config.midtrain.epochs + arms * rl_rollouts
+    trained = whole * size.tokens
+    trained += arms * config.sft.num_episodes * config.sft.epochs * sample
     evals = (2 + 2 * arms) * config.eval.num_tasks * (2 if config.eval.greedy_too else 1)
     return Load(
-        train_tokens=(trained + arms * rl_rollouts) * size.tokens,
+        train_tokens=trained,
         sample_tokens=(arms * rl_rollouts + evals) * size.sampled
         + _continuations(config, size) * size.continued,
     )
@@ -125,8 +137,8 @@ def load_of(config: RunConfig, size: EpisodeSize = ASSUMED) -> Load:
 def _continuations(config: RunConfig, size: EpisodeSize) -> float:
     """Continuations that measure labels: k of each labelled turn and executed alternative."""
     section = config.prepare
-    asked = section.outcome_only or section.labels == "teacher"
-    states = 0.0 if asked else section.num_episodes * size.states
+    unmeasured = section.outcome_only or section.labels == "teacher"
+    states = 0.0 if unmeasured else section.num_episodes * size.states
     if config.sft.relabel and config.teaches_blocks and config.midtrain.epochs > 0:
         states += min(config.sft.num_episodes, section.num_episodes) * size.states
     return (states + section.branch_states * section.alternatives) * section.continuations

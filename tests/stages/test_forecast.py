@@ -150,6 +150,8 @@ def test_the_forecast_grows_with_the_episodes_of_the_domain() -> None:
     assert loads[1].train_tokens == pytest.approx(
         loads[0].train_tokens * long.tokens / short.tokens
     )
+    apart = [load_of(qa_config(sft__samples="turns"), size) for size in (short, long)]
+    assert apart[0].train_tokens > loads[0].train_tokens
     few, many = qa_size(rollout__max_turns="2"), qa_size(rollout__max_turns="6")
     assert few.states <= 1 < many.states and few.sampled < many.sampled
     assert load_of(config, few).sample_tokens < load_of(config, many).sample_tokens
@@ -169,11 +171,14 @@ def test_the_size_is_that_of_the_sequences_that_stage_2_trains_on() -> None:
         Labelled(trajectory=made, labels=(label,) * len(made.steps))
         for made in domain.trajectories(20, tokenizer)
     ]
-    written = [builder.tagged(items, number).sequence for number in range(20)]
+    tagged = [builder.tagged(items, number) for number in range(20)]
+    written = [each.sequence for each in tagged]
     plain = [builder.imitation(item.trajectory).sequence for item in items]
     size = size_of(config, domain, tokenizer)
     assert size.tokens == pytest.approx(sum(len(each.ids) for each in written) / 20)
     assert size.sampled == pytest.approx(sum(sum(each.ce_weight) for each in written) / 20)
+    turns = [len(row.sequence.ids) for each in tagged for row in each.rows()]
+    assert size.as_turns == pytest.approx(sum(turns) / 20) and size.as_turns > size.tokens
     assert 0 < size.continued < sum(sum(each.ce_weight) for each in plain) / 20
     assert size.states == sum(item.trajectory.num_calls for item in items) / 20
 
