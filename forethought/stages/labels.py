@@ -30,7 +30,7 @@ from forethought.types import Foresight, JsonRow, Rollout
 Count = tuple[int, int]
 """Successes among continuations."""
 FEWEST_RUNS = 20
-"""Of tasks of one difficulty: a rate of fewer is mostly that of the turn that it is to smooth."""
+"""Of questions of one kind: a rate of fewer is mostly that of the turn that it is to smooth."""
 
 
 def make_student(context: Context, policy: Policy) -> Student:
@@ -198,7 +198,8 @@ def count_of(row: JsonRow, place: tuple[int, int] | None, where: str, line: int)
 def priors_of(found: Iterable[tuple[Trajectory, Sequence[Count | None]]]) -> dict[str, float]:
     """Success rate of the student on tasks of each difficulty, from the first turn's counts.
 
-    "" is that of all tasks; a difficulty with fewer than `FEWEST_RUNS` runs has none of its own.
+    "" is that of all tasks. A kind of public questions with fewer than `FEWEST_RUNS` runs has none
+    of its own: a few rows of a set may be all that is read.
     """
     successes: dict[str, int] = defaultdict(int)
     runs: dict[str, int] = defaultdict(int)
@@ -210,7 +211,7 @@ def priors_of(found: Iterable[tuple[Trajectory, Sequence[Count | None]]]) -> dic
     return {
         name: successes[name] / max(num, 1)
         for name, num in runs.items()
-        if name == "" or num >= FEWEST_RUNS
+        if name == "" or name.isdecimal() or num >= FEWEST_RUNS
     }
 
 

@@ -117,3 +117,5 @@ def test_a_label_leans_to_the_rate_of_its_own_kind_unless_too_few_were_run() -> 
     }
     assert labels["easy"] == pytest.approx(2 / 3) and labels["hard"] == pytest.approx(1.25 / 3)
     assert labels["rare"] == pytest.approx((1 + 25 / 58) / 3)
+    sized = replace(made("", 0), task=replace(made("", 0).task, columns={"budget": 4}))
+    assert priors_of([(sized, [(1, k)])]) == {"": 0.5, "4": 0.5}
