@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         if args.out is not None
         else f"runs/{args.config.replace('/', '-').removesuffix('.toml')}-{config.seed}"
     )
-    if config.data.source == "gsm8k":
+    if config.model.name != "tiny":
         from forethought.stages.forecast import print_forecast
 
         print_forecast(config)

@@ -10,11 +10,12 @@ from forethought.data.tasks import load_tasks
 from forethought.domains import make_domain, no_worlds
 from forethought.domains.atlas import TOP_K as ATLAS_TOP_K
 from forethought.domains.atlas import AtlasDomain, truth_of
-from forethought.envs.search_qa import SearchQA
+from forethought.envs.search_qa import RemoteSearchQA, SearchQA
 from forethought.hindsight.trajectory import Trajectory
 from forethought.hindsight.writer import Writer
 from forethought.rollout.render import TextFormat
 from forethought.schema import RunConfig
+from forethought.tools.remote import RemoteRetriever
 from forethought.tools.retrieval import Retriever
 from forethought.tools.retrievers import SearchSource, open_retriever
 from forethought.types import Rollout, Task, Truth
@@ -68,7 +69,8 @@ class FileSearchDomain:
 
     def make_env(self) -> Any:
         """Search over the corpus of the file; titles are shown where the text format has room."""
-        return SearchQA(
+        make = RemoteSearchQA if isinstance(self.retriever, RemoteRetriever) else SearchQA
+        return make(
             retriever_for=lambda row: self.retriever,
             top_k=self.top_k,
             style="plain" if self.text_format.spaced else "documents",

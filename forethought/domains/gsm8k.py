@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from forethought.data.gsm8k import GsmRow, GsmTrajectory, episodes_from_annotations, load_gsm8k
+from forethought.data.decontaminate import question_key, tokens_of
+from forethought.data.gsm8k import (
+    GsmRow,
+    GsmTrajectory,
+    episodes_from_annotations,
+    find_gsm8k,
+    load_gsm8k,
+)
 from forethought.domains import no_worlds
 from forethought.domains.taught import writer_of
 from forethought.envs.maths import MathsPython
@@ -71,12 +78,12 @@ class Gsm8kDomain:
                 raise self._too_few(split)
             return [rows[(offset + i) % len(rows)] for i in range(num)]
         found = _rows(split)
-        before = {task.id for task in _mixed(found, offset, self.max_annotations)}
-        rest = [row for row in found if row.task.id not in before]
-        chosen = _mixed(rest, num, self.max_annotations)
-        if not chosen:
+        if not found and num:
             raise self._too_few(split)
-        return chosen
+        # Those of fewer tasks are among those of more, so that windows share nothing.
+        before = {task.id for task in _mixed(found, offset, self.max_annotations)}
+        chosen = _mixed(found, offset + num, self.max_annotations)
+        return [task for task in chosen if task.id not in before]
 
     def _too_few(self, split: str) -> InputError:
         return InputError(
@@ -111,14 +118,24 @@ class Gsm8kDomain:
 
 
 def _rows(split: str) -> list[GsmRow]:
-    """The problems of `train` and `val`, which share the published training split, or `test`."""
+    """The problems of `train` and `val`, which share the published training split, or `test`.
+
+    A question of a test file is in neither of the others, and one of `val` not in `train`.
+    """
     if split == "test":
         return load_gsm8k("test")
     rows = load_gsm8k("train")
     first = len(rows) - round(len(rows) * VALIDATION_SHARE)
+    tests = load_gsm8k("test") if find_gsm8k("test") is not None else []
+    held_out = {_key(row) for row in (*tests, *(rows[first:] if split == "train" else ()))}
     if split == "train":
-        return rows[:first]
-    return [replace(row, task=replace(row.task, split="val")) for row in rows[first:]]
+        return [row for row in rows[:first] if _key(row) not in held_out]
+    left = [row for row in rows[first:] if _key(row) not in held_out]
+    return [replace(row, task=replace(row.task, split="val")) for row in left]
+
+
+def _key(row: GsmRow) -> str:
+    return question_key(tokens_of(row.task.question))
 
 
 def _mixed(rows: list[GsmRow], num: int, max_annotations: int) -> list[Task]:

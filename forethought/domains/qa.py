@@ -2,7 +2,7 @@
 
 Training tasks are rows whose split is train and whose question is that of no held-out row. The
 published development rows are dealt out to validation and test by the seed; rows that a set calls
-test are for testing only.
+test are for testing only. Rows that ask the same are in one split.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from forethought.data.benchmark_rows import documents_of
 from forethought.data.benchmarks import BENCHMARKS, read_benchmark
+from forethought.data.decontaminate import question_key, tokens_of
 from forethought.data.hops import hops_of, with_hops
 from forethought.domains import no_worlds
 from forethought.domains.files import TOP_K
 from forethought.domains.qa_play import VARIANTS, Bounds, play
 from forethought.domains.taught import writer_of
-from forethought.envs.search_qa import SearchQA
+from forethought.envs.search_qa import RemoteSearchQA, SearchQA
 from forethought.errors import InputError
 from forethought.hindsight.corpus import CorpusBuilder
 from forethought.hindsight.qa_writer import QaWriter
 from forethought.hindsight.records import Label, Labelled
 from forethought.hindsight.trajectory import Trajectory
 from forethought.hindsight.writer import Writer
-from forethought.rewards.grading import squad_normalise
 from forethought.rollout.render import TextFormat
 from forethought.schema import DataConfig, RunConfig
 from forethought.tools.retrieval import BM25Retriever, Document, Retriever
@@ -92,21 +92,17 @@ class QaDomain:
         """The tasks of each split, shuffled by the seed, with hops in place of paragraphs."""
         rows = sorted(self._rows, key=lambda task: task.id)
         random.Random(f"qa/{self.seed}").shuffle(rows)
-        dev = [task for task in rows if task.split == "val"]
-        held_out = {squad_normalise(task.question) for task in rows if task.split != "train"}
-        splits = {
-            "train": [
-                task
-                for task in rows
-                if task.split == "train" and squad_normalise(task.question) not in held_out
-            ],
-            "val": dev[::2],
-            "test": [*(task for task in rows if task.split == "test"), *dev[1::2]],
-        }
         return {
             name: [with_hops(_grouped(replace(task, split=name))) for task in tasks]
-            for name, tasks in splits.items()
+            for name, tasks in _dealt(rows).items()
         }
+
+    @property
+    def _source(self) -> SearchSource:
+        data = self.data
+        return SearchSource(
+            corpus=data.corpus or None, retriever=data.retriever, index=data.index or None
+        )
 
     @cached_property
     def retriever(self) -> Retriever:
@@ -114,12 +110,8 @@ class QaDomain:
 
         The one place where a retriever is chosen.
         """
-        data = self.data
-        source = SearchSource(
-            corpus=data.corpus or None, retriever=data.retriever, index=data.index or None
-        )
-        if data.corpus or source.is_remote:
-            return open_retriever(source)
+        if self.data.corpus or self._source.is_remote:
+            return open_retriever(self._source)
         pages: dict[str, Document] = {}
         for task in self._rows:
             for page in documents_of(task):
@@ -157,7 +149,8 @@ class QaDomain:
 
     def make_env(self) -> Any:
         """Search over the corpus; pages are shown with their titles."""
-        return SearchQA(
+        make = RemoteSearchQA if self._source.is_remote else SearchQA
+        return make(
             retriever_for=lambda row: self.retriever,
             top_k=self.top_k,
             style="documents",
@@ -219,6 +212,24 @@ class QaDomain:
     def truth(self, rollout: Rollout) -> Truth:
         """There is no oracle."""
         return Truth()
+
+
+def _dealt(rows: Sequence[Task]) -> dict[str, list[Task]]:
+    """The rows of each split; a question that is held out is so in all rows and in one split."""
+    dev = [task for task in rows if task.split == "val"]
+    home = {_key(task): task.split for task in rows if task.split not in ("train", "val")}
+    fresh = dict.fromkeys(key for key in map(_key, dev) if key not in home)
+    home |= zip(fresh, itertools.cycle(("val", "test")), strict=False)
+    splits: dict[str, list[Task]] = {"train": [], "val": [], "test": []}
+    for task in (*(task for task in rows if task.split != "val"), *dev):
+        name = home.get(_key(task), "train")
+        if name in splits and (name == "train") == (task.split == "train"):
+            splits[name].append(task)
+    return splits
+
+
+def _key(task: Task) -> str:
+    return question_key(tokens_of(task.question))
 
 
 def _grouped(task: Task) -> Task:

@@ -9,7 +9,6 @@ machine's fault. Environments never see a token or a tag, and never the answers 
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import inspect
 import json
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from forethought.errors import InputError
+from forethought.tools.threads import run_async
 from forethought.types import Task
 
 NOT_TOOLS = ("reset", "get_reward", "state")
@@ -286,13 +286,13 @@ def call_tool(env: Any, name: str, arguments: Arguments) -> Observation:
     """Calls a tool and waits for its reply.
 
     A tool that is a coroutine function runs in an event loop of its own; code that has a running
-    loop uses `call_tool_async`.
+    loop and wants it to go on meanwhile uses `call_tool_async`.
     """
     tools = tools_of(env)
     if name not in tools:
         return _unknown(name, tools)
     reply = tools[name](arguments)
-    result: Observation = asyncio.run(reply) if inspect.iscoroutine(reply) else reply
+    result: Observation = run_async(reply) if inspect.iscoroutine(reply) else reply
     return result
 
 
@@ -341,7 +341,7 @@ def fork(factory: Callable[[], Any], moment: Snapshot) -> Any:
         return env
     opening = env.reset(**moment.row)
     if inspect.iscoroutine(opening):
-        asyncio.run(opening)
+        run_async(opening)
     for name, arguments in moment.calls:
         call_tool(env, name, arguments)
     return env

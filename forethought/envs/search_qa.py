@@ -116,6 +116,13 @@ class SearchQA:
         Returns:
             The texts of the pages found.
         """
+        refused = self._refused(query)
+        if refused is not None:
+            return refused
+        return self._found(self._retriever().search(query, self._top_k))
+
+    def _refused(self, query: str) -> Observation | None:
+        """Spends a search; what is replied without one."""
         state = self.state
         notices = _NOTICES[self._style]
         if state.budget is not None and state.used >= state.budget:
@@ -123,9 +130,11 @@ class SearchQA:
         self.state = replace(state, used=state.used + 1)
         if not query.strip():
             return Observation(notices.empty, failed=True, info={"searches": state.used + 1})
-        hits = self._retriever().search(query, self._top_k)
-        info = {"searches": state.used + 1, "documents": [hit.id for hit in hits]}
-        return Observation(self._show(hits) or notices.nothing, info=info)
+        return None
+
+    def _found(self, hits: list[Hit]) -> Observation:
+        info = {"searches": self.state.used, "documents": [hit.id for hit in hits]}
+        return Observation(self._show(hits) or _NOTICES[self._style].nothing, info=info)
 
     def _retriever(self) -> Retriever:
         row = self.state.row
@@ -142,3 +151,21 @@ class SearchQA:
             f"Doc {number} (Title: {hit.title}) {line}"
             for number, (hit, line) in enumerate(zip(hits, lines, strict=True), start=1)
         )
+
+
+class RemoteSearchQA(SearchQA):
+    """`SearchQA` over a server: an awaited tool, so that searches of several episodes overlap."""
+
+    async def search(self, query: str) -> Observation:  # type: ignore[override]
+        """Searches the corpus and shows the best pages.
+
+        Args:
+            query: Words to look for.
+
+        Returns:
+            The texts of the pages found.
+        """
+        refused = self._refused(query)
+        if refused is not None:
+            return refused
+        return self._found(await self._retriever().search_async(query, self._top_k))

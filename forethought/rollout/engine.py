@@ -1,15 +1,14 @@
 """Plays episodes: waves of turns through a back-end, tools between the waves.
 
 The schedule is a function of the seeds. All live rollouts submit a turn in rollout order; when all
-turns are there, the tools run in rollout order; nothing asks a clock what to do next, except a
-deadline on tool calls where one is set.
+turns are there, the tools run in rollout order, those that are awaited side by side; nothing asks a
+clock what to do next, except a deadline on tool calls where one is set.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from forethought.errors import ForethoughtError
 from forethought.rollout.backend import Backend, Completion, Request, Sampling
 from forethought.rollout.live import Live, Start
 from forethought.rollout.render import TextFormat
+from forethought.tools.threads import in_daemon, run_async
 from forethought.types import Rollout, RolloutError, Turn
 
 __all__ = ["EngineConfig", "Start", "run_rollouts", "run_rollouts_sync"]
@@ -59,33 +59,7 @@ def run_rollouts_sync(
     config: EngineConfig,
 ) -> list[Rollout]:
     """`run_rollouts` for callers without an event loop, or inside one (a notebook)."""
-
-    def work() -> list[Rollout]:
-        return asyncio.run(run_rollouts(starts, backend, text_format, tokenizer, config))
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return work()
-    return _in_thread(work)
-
-
-def _in_thread(work: Callable[[], list[Rollout]]) -> list[Rollout]:
-    results: list[list[Rollout]] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:  # carried to the caller's thread
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
+    return run_async(run_rollouts(starts, backend, text_format, tokenizer, config))
 
 
 async def run_rollouts(
@@ -300,37 +274,8 @@ class _Runner:
         if asyncio.iscoroutinefunction(tool):
             return await asyncio.wait_for(tool(text), bound)
         async with self._one_at_a_time:
-            return await asyncio.wait_for(_in_daemon(tool, text), bound)
+            return await asyncio.wait_for(in_daemon(tool, text), bound)
 
 
 async def _maybe_await(value: Any) -> Any:
     return await value if asyncio.iscoroutine(value) or asyncio.isfuture(value) else value
-
-
-def _in_daemon(tool: Callable[[str], Any], text: str) -> asyncio.Future[Any]:
-    """Runs a plain tool in a thread of its own, so that a hanging one cannot hold up the exit.
-
-    The thread itself cannot be stopped; a tool that may hang belongs in a worker process.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Any] = loop.create_future()
-
-    def settle(result: Any, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
-
-    def work() -> None:
-        result, failure = None, None
-        try:
-            result = tool(text)
-        except BaseException as error:  # carried to the loop's thread
-            failure = error
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, result, failure)
-
-    threading.Thread(target=work, daemon=True).start()
-    return future

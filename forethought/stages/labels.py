@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from forethought.data.hops import hops_of
 from forethought.errors import InputError
 from forethought.hindsight.branch import BranchPoint, Student, measure, smoothed
 from forethought.hindsight.records import Label, Labelled, relabelled
@@ -28,6 +29,8 @@ from forethought.types import Foresight, JsonRow, Rollout
 
 Count = tuple[int, int]
 """Successes among continuations."""
+FEWEST_RUNS = 20
+"""Of questions of one kind: a rate of fewer is mostly that of the turn that it is to smooth."""
 
 
 def make_student(context: Context, policy: Policy) -> Student:
@@ -193,7 +196,11 @@ def count_of(row: JsonRow, place: tuple[int, int] | None, where: str, line: int)
 
 
 def priors_of(found: Iterable[tuple[Trajectory, Sequence[Count | None]]]) -> dict[str, float]:
-    """Success rate of the student on tasks of each difficulty, from the first turn's counts."""
+    """Success rate of the student on tasks of each difficulty, from the first turn's counts.
+
+    "" is that of all tasks. A kind of public questions with fewer than `FEWEST_RUNS` runs has none
+    of its own: a few rows of a set may be all that is read.
+    """
     successes: dict[str, int] = defaultdict(int)
     runs: dict[str, int] = defaultdict(int)
     for trajectory, counts in found:
@@ -201,7 +208,11 @@ def priors_of(found: Iterable[tuple[Trajectory, Sequence[Count | None]]]) -> dic
         for bin_name in ("", difficulty(trajectory)):
             successes[bin_name] += s
             runs[bin_name] += k
-    return {name: successes[name] / max(runs[name], 1) for name in runs}
+    return {
+        name: successes[name] / max(num, 1)
+        for name, num in runs.items()
+        if name == "" or name.isdecimal() or num >= FEWEST_RUNS
+    }
 
 
 def labels_of(
@@ -217,9 +228,14 @@ def labels_of(
 
 
 def difficulty(trajectory: Trajectory) -> str:
-    """The bin of a task: what its row says about its size, else one bin for all."""
+    """The bin of a task: its budget or size, else its set, kind and hops, else one bin for all."""
     columns = trajectory.task.columns
-    return str(columns.get("budget", columns.get("num_annotations", "all")))
+    size = columns.get("budget", columns.get("num_annotations"))
+    if size is not None:
+        return str(size)
+    hops = len(hops_of(trajectory.task))
+    told = (columns.get("group") or columns.get("benchmark"), f"{hops} steps" if hops else None)
+    return ", ".join(str(each) for each in told if each) or "all"
 
 
 def _label(

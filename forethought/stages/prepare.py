@@ -14,9 +14,10 @@ from typing import Any
 from forethought.errors import GuardRail
 from forethought.hindsight.branch import BranchPoint, alternatives, normalised
 from forethought.hindsight.records import Branch, Labelled, labelled_to_row, read_labelled
-from forethought.hindsight.steps import step_rows
+from forethought.hindsight.steps import leaks_of, step_rows
 from forethought.hindsight.teacher import TeacherWriter
 from forethought.hindsight.trajectory import Trajectory, steps_of
+from forethought.hindsight.writer import Writer
 from forethought.jsonl import need, read_json, write_json, write_jsonl
 from forethought.progress import say
 from forethought.stages.context import Context
@@ -77,6 +78,10 @@ def write_corpus(
     report = _report(items, rows) | ({} if taught is None else {"teacher": taught})
     report |= about or {}
     leaky = {row["task_id"] for row in rows if any(row["filters"].values())}
+    if taught is not None:  # rules say nothing of an answer; a teacher was shown it
+        told = _answers_told(items, writer)
+        taught["answers_told"] = len(told - leaky)
+        leaky |= told
     items = [item for item in items if item.trajectory.task.id not in leaky]
     if not items:
         raise GuardRail(f"the leak filters rejected every trajectory ({report['rejected_by']})")
@@ -88,6 +93,18 @@ def write_corpus(
         f"{report['rejected']} blocks rejected"
     )
     return items
+
+
+def _answers_told(items: Sequence[Labelled], writer: Writer) -> set[str]:
+    """Tasks whose block at the turn that answers is refused; steps.jsonl has the turns before."""
+    found: set[str] = set()
+    for item in items:
+        trajectory = item.trajectory
+        for step in range(trajectory.num_calls, len(trajectory.steps)):
+            block = writer.write(trajectory, step, item.labels[step].value)
+            if not leaks_of(trajectory, step, block, ()).accepted:
+                found.add(trajectory.task.id)
+    return found
 
 
 def read_prepared(context: Context) -> list[Labelled]:

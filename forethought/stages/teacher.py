@@ -21,8 +21,8 @@ def fetch_blocks(
 
     Raises:
         InputError: the estimate is above `teacher.max_cost`.
-        GuardRail: more than `teacher.max_failed_share` of the blocks did not come, or a bound of
-            the client is reached.
+        GuardRail: more than `teacher.max_failed_share` of the blocks did not come, or one of every
+            trajectory, or a bound of the client is reached.
         MissingError: there is no server, and the cache does not have every reply.
     """
     wanted = [_wanted(item) for item in items]
@@ -52,6 +52,11 @@ def fetch_blocks(
         ]
         labels = _guessed(item, writer) if writer.guesses else item.labels
         kept.append(replace(item, labels=labels, branches=tuple(branches)))
+    if items and not kept:
+        raise GuardRail(
+            f"no trajectory has all its blocks: {failed} of {len(flat)} did not come from the "
+            "teacher (replies are kept)"
+        )
     report: JsonRow = {
         "model": writer.client.model,
         "requests": len(flat),

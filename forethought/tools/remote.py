@@ -13,6 +13,7 @@ of the machine: the rollout ends with an error, is in no statistic and gets no r
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import time
@@ -20,6 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 from forethought.chat.transport import (
     AGAIN,
@@ -32,6 +34,7 @@ from forethought.chat.transport import (
 from forethought.errors import InputError, MissingError
 from forethought.jsonl import parse_json
 from forethought.tools.retrieval import Hit, Retriever, split_contents
+from forethought.tools.threads import in_daemon
 
 PATH = "/retrieve"
 LONGEST_WAIT = 30.0
@@ -52,6 +55,7 @@ class RemoteLimits:
     """How hard a search server is asked."""
 
     batch: int = 64  # queries a request
+    parallel: int = 16  # requests at a time of one event loop
     tries: int = 4  # of one request, with longer and longer pauses
     timeout_s: float = 30.0  # of one try
     max_bytes: int = 16 << 20  # of one response
@@ -62,11 +66,11 @@ class RemoteLimits:
         Raises:
             InputError: a bound below its least value.
         """
-        if min(self.batch, self.tries, self.max_bytes) < 1 or not self.timeout_s > 0:
+        if min(self.batch, self.parallel, self.tries, self.max_bytes) < 1 or not self.timeout_s > 0:
             raise InputError(
                 "limits of a search server",
                 got=str(self),
-                expected="batch, tries and max_bytes of at least 1, a timeout above 0",
+                expected="batch, parallel, tries and max_bytes of at least 1, a timeout above 0",
                 next_step="correct the number",
             )
 
@@ -93,12 +97,19 @@ class RemoteRetriever(Retriever):
         self._url = url if urlsplit(url).path not in ("", "/") else url.rstrip("/") + PATH
         self._limits = limits or RemoteLimits()
         self._transport, self._sleep = transport, sleep
+        self._gates: WeakKeyDictionary[Any, asyncio.Semaphore] = WeakKeyDictionary()  # by loop
         self._has_answered = False
         self._is_down = False  # the last request failed after all retries
 
     def search(self, query: str, k: int) -> list[Hit]:
         """As `search_all`, for one query."""
         return self.search_all([query], k)[0]
+
+    async def search_async(self, query: str, k: int) -> list[Hit]:
+        """`search` in a thread of its own, `parallel` at a time, begun in the order of calls."""
+        loop, most = asyncio.get_running_loop(), self._limits.parallel
+        async with self._gates.setdefault(loop, asyncio.Semaphore(most)):
+            return await in_daemon(self.search, query, k)
 
     def search_all(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """At most `k` hits of each query, in the order of the server.
@@ -121,7 +132,7 @@ class RemoteRetriever(Retriever):
     def _ask(self, queries: list[str], k: int) -> list[list[Hit]]:
         """One request, tried again where that may help."""
         body = json.dumps({"queries": queries, "topk": k, "return_scores": True}).encode()
-        # Rollouts ask one after another: a server that is gone must not make each of them wait.
+        # Wave after wave asks: a server that is gone must not make each of them wait.
         tries = 1 if self._is_down else self._limits.tries
         reason = ""
         for number in range(tries):
@@ -131,7 +142,7 @@ class RemoteRetriever(Retriever):
                 return found
             if number + 1 < tries:
                 self._sleep(min(2.0**number if wait is None else wait, LONGEST_WAIT))
-        self._is_down = self._has_answered
+        self._is_down = True
         if not self._has_answered:
             raise MissingError(
                 f"a search server at {self._url} ({reason})",

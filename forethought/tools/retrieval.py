@@ -66,6 +66,10 @@ class Retriever(Protocol):
         """The hits of each query, in order; a retriever that gains by it asks for all at once."""
         return [self.search(query, k) for query in queries]
 
+    async def search_async(self, query: str, k: int) -> list[Hit]:
+        """`search` inside an event loop, which a retriever that waits for others lets go on."""
+        return self.search(query, k)
+
 
 def tokens(text: str) -> list[str]:
     """Lower-case runs of letters and digits: no stemming, no stop words, the same everywhere."""

@@ -5,6 +5,7 @@ A new environment adds one case.
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import inspect
 import pickle
@@ -20,7 +21,7 @@ from transformers.utils import get_json_schema
 from forethought.envs import ENVS
 from forethought.envs.base import call_tool, check_class, fork, row_of, snapshot, tools_of
 from forethought.envs.maths import MathsPython, Workbook
-from forethought.envs.search_qa import SearchQA
+from forethought.envs.search_qa import RemoteSearchQA, SearchQA
 from forethought.tools.python import SandboxLimits
 from forethought.tools.retrieval import BM25Retriever, Document
 from forethought.types import Task
@@ -53,6 +54,12 @@ INDEX = BM25Retriever([Document(id=str(i), title="t", text=f"page {i} lamp") for
 CASES = {
     "search_qa": Case(
         make=lambda: SearchQA(retriever_for=lambda row: INDEX),
+        columns={"budget": 6},
+        good=(("search", "page 3"), ("search", {"query": "lamp"}), ("search", "4")),
+        bad=(("search", ""), ("search", {"question": "lamp"}), ("search", {"query": 3})),
+    ),
+    "search_qa, awaited": Case(
+        make=lambda: RemoteSearchQA(retriever_for=lambda row: INDEX),
         columns={"budget": 6},
         good=(("search", "page 3"), ("search", {"query": "lamp"}), ("search", "4")),
         bad=(("search", ""), ("search", {"question": "lamp"}), ("search", {"query": 3})),
@@ -168,4 +175,5 @@ def test_the_class_works_as_an_environment_factory_of_trl(case: Case) -> None:
     assert sorted(tools_of(env)) == names
     for name, arguments in case.good:
         if isinstance(arguments, dict):
-            assert isinstance(getattr(env, name)(**arguments), str)
+            reply = getattr(env, name)(**arguments)
+            assert isinstance(asyncio.run(reply) if inspect.iscoroutine(reply) else reply, str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from forethought.tools.bm25_index import build_bm25, open_bm25
 from forethought.tools.dense import DenseRetriever, build_dense, open_dense
 from forethought.tools.fusion import FusedRetriever
 from forethought.tools.remote import RemoteRetriever
-from forethought.tools.retrieval import BM25Retriever, Retriever
+from forethought.tools.retrieval import BM25Retriever, Hit, Retriever
 from forethought.tools.retrievers import RETRIEVERS
 from forethought.tools.search_server import SearchServer
 from tests.tools.search_builders import (
@@ -96,6 +97,16 @@ def test_the_same_query_finds_the_same_alone_again_and_among_others(retriever: R
     assert [[hit.id for hit in hits] for hits in together] == [[h.id for h in a] for a in alone]
     for hits, others in zip(together, alone, strict=True):
         assert [h.score for h in hits] == pytest.approx([h.score for h in others], rel=1e-5)
+
+
+def test_a_search_that_is_awaited_finds_the_same_alone_and_among_others(
+    retriever: Retriever,
+) -> None:
+    async def all_at_once() -> list[list[Hit]]:
+        return await asyncio.gather(*(retriever.search_async(query, 3) for query in QUERIES))
+
+    for _ in range(2):
+        assert asyncio.run(all_at_once()) == [retriever.search(query, 3) for query in QUERIES]
 
 
 @pytest.mark.parametrize("query", ["", " ", "\n\t"])

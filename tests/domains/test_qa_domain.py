@@ -16,13 +16,15 @@ from forethought.data.hops import hops_of
 from forethought.domains import make_domain
 from forethought.domains.qa import QaDomain
 from forethought.domains.qa_play import NOTHING, VARIANTS, Bounds, name_of, play, query_of
-from forethought.envs.base import call_tool, row_of
+from forethought.envs.base import call_tool, check_class, row_of
 from forethought.errors import InputError
 from forethought.foresight.grounding import contains
 from forethought.hindsight.trajectory import Trajectory
 from forethought.rewards.grading import grade, squad_normalise
+from forethought.tools.search_server import SearchServer
 from forethought.types import StopReason
 from tests.domains.qa_builders import ENTRIES, overrides, qa_domain
+from tests.tools.search_builders import running
 from tests.training.training_builders import byte_tokenizer
 
 ALL = 10**6
@@ -244,6 +246,16 @@ def test_a_corpus_of_ones_own_is_searched_instead(tmp_path: Path) -> None:
     assert not any(each.success for each in made)
     shown = {s.observation for each in made for s in each.steps if s.observation}
     assert "Doc 1 (Title: Nothing) There is nothing about a film here." in shown
+
+
+def test_over_a_server_the_attempts_are_the_same_and_searches_are_awaited() -> None:
+    local = qa_domain(ENTRIES[0])
+    with running(SearchServer(local.retriever, "127.0.0.1", 0)) as url:
+        remote = qa_domain(ENTRIES[0], data__retriever=url)
+        assert remote.trajectories(8, None) == local.trajectories(8, None)
+    tools = [check_class(type(made.make_env()))["search"] for made in (local, remote)]
+    assert [tool.is_async for tool in tools] == [False, True]
+    assert tools[0].description == tools[1].description
 
 
 def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from forethought.cli import main
 from forethought.hindsight.records import read_labelled
 from forethought.jsonl import read_json, read_jsonl
 from forethought.runlog import read_episodes
+from forethought.stages import forecast
 from forethought.training.policy import Policy
 from forethought.training.tiny import ModelShape, build_tiny_llama
 from tests.domains.qa_builders import overrides, qa_domain
@@ -68,7 +69,10 @@ def test_stage_0_writes_what_it_found_and_counts_what_it_refused(
     assert all("decomposition" not in row and "paragraphs" not in row for row in rows)
 
 
-def test_a_run_goes_through_all_stages(words: list[str], tmp_path: Path) -> None:
+def test_a_run_goes_through_all_stages(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecast, "BUDGET_S", 0.0)
     out = tmp_path / "run"
     assert main(["run", "search/multihop-smollm2", "--out", str(out), *words]) == 0
     summary = read_json(out / "summary.json")

@@ -136,6 +136,11 @@ def test_a_call_takes_a_text_values_by_name_or_a_json_object() -> None:
     seen = call_tool(env, "wait", "later")
     assert seen == "later" and seen.done
     assert asyncio.run(call_tool_async(env, "wait", "later")) == "later"
+
+    async def in_a_notebook() -> str:
+        return call_tool(env, "wait", "later")
+
+    assert asyncio.run(in_a_notebook()) == "later"
     assert asyncio.run(call_tool_async(env, "add", {"number": 1})) == "6"
     assert asyncio.iscoroutinefunction(tools_of(env)["wait"])
 
