@@ -157,6 +157,22 @@ def test_a_plain_file_is_read_by_the_usual_names(
     )
 
 
+@pytest.mark.parametrize(
+    ("row", "own"),
+    [
+        ({"ID": "2024-II-4", "Problem": "P?", "Solution": "S.", "Answer": 33}, "2024-II-4"),
+        ({"question": "P?", "answer": "033"}, "test/0"),
+        ({"problem_idx": 7, "problem": "P?", "answer": 33, "problem_type": ["Algebra"]}, "7"),
+        ({"id": 0, "problem": "P?", "solution": "\\boxed{033}", "url": "u", "year": "2024"}, "0"),
+    ],
+)
+def test_other_copies_of_an_exam_are_read_from_files(
+    tmp_path: Path, row: dict[str, Any], own: str
+) -> None:
+    task = one(tmp_path, "aime24", row)
+    assert (task.id, task.question, task.answers) == (f"aime24/{own}", "P?", ("33",))
+
+
 @pytest.mark.parametrize("name", MEASURING)
 def test_what_measures_cannot_be_made_to_train(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="what only measures must not train"):
