@@ -5,10 +5,10 @@ tokens in a row, or one of them, of 6 to 12 tokens, stands in the other as a who
 arXiv 2005.14165, appendix C, remove by 13-grams, or by the whole of a short example). Both are
 symmetric. The test side is held in memory, the training side passes by.
 
-A run that stands in more than ten different questions of both sides is a turn of phrase ("where m
-and n are relatively prime positive integers. Find"), as in that appendix, and says nothing, unless
-half of the shorter question is made of shared runs. Those of the training side are known after a
-pass of `TestIndex.learn`.
+A run that stands in more than ten different questions is a turn of phrase ("where m and n are
+relatively prime positive integers. Find"), as in that appendix, and says nothing. Where the test
+side alone does not show that (`TestIndex.learn` tells what the training side holds), it counts
+after all once half of the shorter question is made of shared runs: many may have copied that one.
 
 Normalisation: known instructions before and behind a problem are dropped, LaTeX becomes plain text
 (`forethought.data.plain_text`); Unicode compatibility form without marks, no case; punctuation
@@ -277,15 +277,24 @@ class TestIndex:
         counts: Counter[int] = Counter()
         for gram in grams & self._grams.keys():
             numbers = self._grams[gram]
+            holders = self._different(numbers)
+            if len(holders) > COMMON:
+                continue  # all test prompts begin like this, or end so
             counts.update(numbers)
-            if not self._is_phrase(gram, numbers):
+            if len(holders | self._holders.get(gram, set())) <= COMMON:
                 said.update(numbers)
         shorter = {i: min(len(grams), self.known[i].length - GRAM + 1) for i in counts}
         shares = {i: min(1.0, number / shorter[i]) for i, number in counts.items()}
         return {i: share for i, share in shares.items() if i in said or share >= MOST}
 
-    def _is_phrase(self, gram: tuple[str, ...], numbers: list[int]) -> bool:
-        return len({self.known[i].key for i in numbers} | self._holders.get(gram, set())) > COMMON
+    def _different(self, numbers: list[int]) -> set[str]:
+        """The different questions among those of these numbers, up to one more than `COMMON`."""
+        keys: set[str] = set()
+        for number in numbers:
+            keys.add(self.known[number].key)
+            if len(keys) > COMMON:
+                break
+        return keys
 
 
 def _key(tokens: list[str], drawn: str) -> str:

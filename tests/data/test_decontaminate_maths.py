@@ -127,6 +127,18 @@ def test_a_turn_of_phrase_is_no_copy_and_a_run_of_few_problems_is() -> None:
     assert found([problem(25, "ijklmnop")], many + test) == set()
 
 
+def test_what_all_prompts_begin_with_is_no_copy_however_long_it_is() -> None:
+    rules = " ".join(f"rule{chr(97 + i)} of it" for i in range(26))
+    asked = [f"{rules} {letter * 4} {letter * 5} {letter * 6}?" for letter in "bcdefghijklmno"]
+    assert len(asked) > COMMON and len(tokens_of(rules)) > 2 * len(tokens_of(asked[0])) / 3
+    for learn in (False, True):
+        hits = found(asked, asked, learn=learn)
+        assert hits == {(i, i, "question") for i in range(len(asked))}
+        other = [f"{text} Now!" for text in asked]
+        hits = found(other, asked, learn=learn)
+        assert hits == {(i, i, "13gram") for i in range(len(asked))}
+
+
 def test_many_attempts_at_one_problem_do_not_make_it_a_turn_of_phrase() -> None:
     attempts = [f"{BODY} {'very ' * number}likely?" for number in range(3 * COMMON)]
     same = [BODY] * (3 * COMMON)
