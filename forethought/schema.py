@@ -41,13 +41,13 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Where tasks come from."""
 
-    source: Literal["atlas", "workbook", "gsm8k", "qa"] = "atlas"
+    source: Literal["atlas", "workbook", "gsm8k", "maths", "qa"] = "atlas"
     law_seed: int | None = Field(None, ge=0)  # None: the run's seed
     identical_cells: bool = False  # negative control: all cells of the law alike
     failed_decisions: bool = False  # whether blocks of failed episodes teach which way to take
-    max_annotations: int = Field(2, ge=1)  # gsm8k: problems with at most this many calculations
-    benchmarks: tuple[str, ...] = ()  # qa: names of question sets, or NAME:FILE
-    max_rows: int = Field(2000, ge=1)  # qa: the first rows of each set and split
+    max_annotations: int = Field(2, ge=1)  # gsm8k, maths: calculations of an annotated solution
+    benchmarks: tuple[str, ...] = ()  # qa, maths: names of sets, or NAME:FILE
+    max_rows: int = Field(2000, ge=1)  # qa, maths: the first rows of each set and split
     corpus: str = ""  # qa: a corpus.jsonl; "": the paragraphs of the rows
     retriever: str = Field("bm25", min_length=1)  # qa: bm25, dense, hybrid, or a server's address
     index: str = ""  # qa: a folder that `forethought index` wrote for the corpus; "": in memory
@@ -55,8 +55,8 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _questions_are_named(self) -> DataConfig:
-        if self.source == "qa" and not self.benchmarks:
-            raise ValueError('data.source = "qa" without data.benchmarks')
+        if self.source in ("qa", "maths") and not self.benchmarks:
+            raise ValueError(f'data.source = "{self.source}" without data.benchmarks')
         searched = self.corpus or self.retriever.startswith(("http://", "https://"))
         if not searched and (self.retriever != "bm25" or self.index):
             raise ValueError(

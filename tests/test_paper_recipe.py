@@ -1,4 +1,4 @@
-"""`search/paper-2b` says what arXiv 2606.27483 says, where a key can say it."""
+"""`search/paper-2b` and `maths/paper-2b` say what arXiv 2606.27483 says, where a key can say it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import pytest
 from forethought.config import load_config
 from tests.test_baselines import flat
 
-NAME = "search/paper-2b"
-PUBLISHED = {
+SEARCH: dict[str, object] = {
     "rollout.max_turns": 10,
     "rollout.max_turn_tokens": 2048,
     "rollout.max_context_tokens": 16_384 + 2048,
@@ -52,33 +51,71 @@ PUBLISHED = {
     "rl.optim.lr": 1e-6,
     "eval.temperature": 0.0,
 }
+# What the maths runs have in common with those of search is in `SEARCH`.
+MATHS: dict[str, object] = {
+    **{key: value for key, value in SEARCH.items() if key != "judge.kind"},
+    "rollout.max_turns": 15,
+    "rollout.max_turn_tokens": 20_000,
+    "rollout.max_context_tokens": 2048 + 20_000,
+    "sft.num_episodes": 2000,
+    "sft.epochs": 6.0,
+    "sft.samples": "episodes",
+    "sft.micro_batch_tokens": 20_000,
+    "sft.optim.lr": 1e-5,
+    "rl.prompts": 128,
+    "rl.group_size": 16,
+    "rl.omega": 0.1,
+    "rl.terms": ["maths_paper"],
+    "eval.temperature": 1.0,
+}
+RECIPES = {"search/paper-2b": SEARCH, "maths/paper-2b": MATHS}
+UNCHECKED = {
+    *("model.prompt_style", "base.warmup_episodes", "teacher.model", "rl.normaliser"),
+    *("midtrain.block_share", "midtrain.lambda_obs", "sft.format_off_share"),
+    *("rl.refit_rollouts", "eval.imagine_k"),
+}
+ALSO = {
+    "search/paper-2b": {"judge.model", "rl.updates"},
+    "maths/paper-2b": {"rollout.old_blocks", "eval.num_tasks"},
+}
+"""Marked, and no number that could be mistaken."""
 
 
-@pytest.mark.parametrize("key", PUBLISHED)
-def test_the_recipe_has_the_papers_values(key: str) -> None:
-    found, expected = flat(load_config(NAME).model_dump(mode="json"))[key], PUBLISHED[key]
+@pytest.mark.parametrize(
+    ("name", "key"), [(name, key) for name, published in RECIPES.items() for key in published]
+)
+def test_the_recipe_has_the_papers_values(name: str, key: str) -> None:
+    found, expected = flat(load_config(name).model_dump(mode="json"))[key], RECIPES[name][key]
     if isinstance(expected, float):
         assert math.isclose(found, expected, abs_tol=1e-12)
     else:
         assert found == expected
 
 
-def test_what_is_marked_as_the_papers_is_checked_here() -> None:
+def text_of(name: str) -> str:
+    return (resources.files("forethought") / "configs" / f"{name}.toml").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_is_marked_as_the_papers_is_checked_here(name: str) -> None:
     """A value with [P] behind it, or "no such thing" there."""
-    text = (resources.files("forethought") / "configs" / f"{NAME}.toml").read_text("utf-8")
+    published = RECIPES[name]
     section, marked = "", set()
-    for line in text.splitlines():
+    for line in text_of(name).splitlines():
         if line.startswith("["):
             section = line.strip("[]") + "."
         key, sign, rest = line.partition(" = ")
         if sign and "# [P" in rest:
             marked.add(section + key)
-    assert set(PUBLISHED) - marked <= {"rl.terms"} | {
-        key for key in PUBLISHED if key.endswith("tokens")
+    assert set(published) - marked <= {"rl.terms"} | {
+        key for key in published if key.endswith("tokens")
     }
-    silent = {"model.prompt_style", "base.warmup_episodes", "teacher.model", "rl.normaliser"}
-    silent |= {"judge.model"}
-    silent |= {"midtrain.block_share", "midtrain.lambda_obs", "sft.format_off_share"}
-    silent |= {"rl.updates", "rl.refit_rollouts", "eval.imagine_k"}
-    assert marked - set(PUBLISHED) == silent
-    assert tomllib.loads(text)["data"]["benchmarks"] == ["nq", "hotpotqa"]
+    assert marked - set(published) == UNCHECKED | ALSO[name]
+
+
+def test_the_sets_are_named() -> None:
+    sets = {name: tomllib.loads(text_of(name))["data"]["benchmarks"] for name in RECIPES}
+    assert sets["search/paper-2b"] == ["nq", "hotpotqa"]
+    trained, *measured = sets["maths/paper-2b"]
+    assert trained.partition(":")[0] == "plain-maths" and "train" in trained
+    assert measured == ["aime24", "aime25", "aime26"]

@@ -138,7 +138,7 @@ def _source(args: argparse.Namespace) -> Source:
 
 
 def _kind_of(config: RunConfig) -> str:
-    return "maths" if config.data.source in ("gsm8k", "workbook") else "qa"
+    return "maths" if config.data.source in ("gsm8k", "maths", "workbook") else "qa"
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""`forethought tasks NAME --out DIR`: a public question set as tasks.jsonl and corpus.jsonl."""
+"""`forethought tasks NAME --out DIR`: a public set as tasks.jsonl and, for search, corpus.jsonl."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from forethought.types import Task
 
 HELP = (
-    "Write a public question set as tasks.jsonl and, where it brings paragraphs, corpus.jsonl of "
-    "all of them, each once, under the ids that the gold facts of the tasks name."
+    "Write a public set of questions or problems as tasks.jsonl and, where it brings paragraphs, "
+    "corpus.jsonl of all of them, each once, under the ids that the gold facts of the tasks name."
 )
 
 
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the files and prints what is in them."""
-    from forethought.data.benchmarks import read_benchmark
+    from forethought.data.benchmarks import BENCHMARKS, read_benchmark
     from forethought.data.corpora import save_corpus
     from forethought.data.tasks import save_tasks
     from forethought.files import make_folder
@@ -76,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
     for reason, number in left_out.items():
         print(f"left out: {number} rows {reason}", file=sys.stderr)
     if not pool:
-        print("the set brings no paragraphs: search it in a corpus of yours", file=sys.stderr)
+        if BENCHMARKS[args.name].kind == "qa":
+            print("the set brings no paragraphs: search it in a corpus of yours", file=sys.stderr)
         _warn_of_old(folder / "corpus.jsonl")
     return 0
 

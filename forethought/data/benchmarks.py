@@ -1,8 +1,9 @@
-"""Public question sets by name: where they are, which splits they have, how their rows are read.
+"""Public question sets by name: their rows as tasks, from a file or the hub.
 
-One table. A set comes from a local file, in its published form or as a tasks.jsonl, or from the
-Hugging Face hub. Only rows that are called `train` may train, so a split is never guessed in that
-direction: a row's own `split` decides, then what the caller or the file's name says, then `test`.
+`forethought.data.benchmark_table` says where a set is and how its rows are read. A set comes from a
+local file, in its published form or as a tasks.jsonl, or from the Hugging Face hub. Only rows that
+are called `train` may train, so a split is never guessed in that direction: a row's own `split`
+decides, then what the caller or the file's name says, then `test`.
 """
 
 from __future__ import annotations
@@ -14,20 +15,12 @@ import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from forethought.data.benchmark_rows import (
-    Place,
-    hotpotqa_task,
-    musique_task,
-    nq_task,
-    plain_task,
-    popqa_task,
-    triviaqa_task,
-)
+from forethought.data.benchmark_rows import Place
+from forethought.data.benchmark_table import ABOUT, BENCHMARKS, Benchmark
 from forethought.data.hub import INSTALL, hub_rows
 from forethought.data.tasks import KINDS, SPLITS, task_of_row
 from forethought.errors import InputError, MissingError
@@ -35,88 +28,7 @@ from forethought.files import decoded, open_input
 from forethought.jsonl import no_rows, parse_json, read_jsonl
 from forethought.types import JsonRow, Task
 
-RowReader = Callable[[JsonRow, Place], Task | None]
-"""A row as a task; None = one without an answer."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Benchmark:
-    """One public set."""
-
-    about: str
-    hub_id: str | None  # None: local files only
-    config: str | None
-    splits: Mapping[str, str]  # ours -> the hub's; those without published answers are left out
-    task_of: RowReader
-
-
-# Where the columns were seen (2026-11): the sets' cards on the hub for hotpotqa/hotpot_qa,
-# akariasai/PopQA (`possible_answers` is a text there: its discussion 1) and chiayewken/bamboogle;
-# the loaders of lm-evaluation-harness (lm_eval/tasks/nq_open, triviaqa), TensorFlow Datasets
-# (trivia_qa: `answer.value`, `answer.aliases`; "unfiltered" is its open-domain part, of which
-# FlashRAG has as many rows) and public scripts that read framolfese/2WikiMultihopQA (HotpotQA's
-# columns) and dgslibisey/MuSiQue (the published files, a row a line). FlashRAG's copies
-# (RUC-NLPIR/FlashRAG_datasets: id, question, golden_answers, metadata; Search-R1 trains on them)
-# are read from local files. A set whose hub copy is a script is not named: datasets 4 runs none.
-BENCHMARKS: dict[str, Benchmark] = {
-    "nq": Benchmark(
-        about="Natural Questions, open (arXiv 1906.00300): real queries, short answers",
-        hub_id="google-research-datasets/nq_open",
-        config=None,
-        splits={"train": "train", "val": "validation"},
-        task_of=nq_task,
-    ),
-    "triviaqa": Benchmark(
-        about="TriviaQA (arXiv 1705.03551): trivia with aliases",
-        hub_id="mandarjoshi/trivia_qa",
-        config="unfiltered.nocontext",
-        splits={"train": "train", "val": "validation"},
-        task_of=triviaqa_task,
-    ),
-    "popqa": Benchmark(
-        about="PopQA (arXiv 2212.10511): one relation of one entity, by popularity; test only",
-        hub_id="akariasai/PopQA",
-        config=None,
-        splits={"test": "test"},
-        task_of=popqa_task,
-    ),
-    "hotpotqa": Benchmark(
-        about="HotpotQA, distractor (arXiv 1809.09600): two hops, gold sentences",
-        hub_id="hotpotqa/hotpot_qa",
-        config="distractor",
-        splits={"train": "train", "val": "validation"},
-        task_of=hotpotqa_task,
-    ),
-    "2wiki": Benchmark(
-        about="2WikiMultihopQA (arXiv 2011.01060): two to four hops, evidence triples",
-        hub_id="framolfese/2WikiMultihopQA",
-        config=None,
-        splits={"train": "train", "val": "validation"},
-        task_of=hotpotqa_task,
-    ),
-    "musique": Benchmark(
-        about="MuSiQue, answerable (arXiv 2108.00573): two to four hops, sub-questions",
-        hub_id="dgslibisey/MuSiQue",
-        config=None,
-        splits={"train": "train", "val": "validation"},
-        task_of=musique_task,
-    ),
-    "bamboogle": Benchmark(
-        about="Bamboogle (arXiv 2210.03350): two hops that a search engine gets wrong; test only",
-        hub_id="chiayewken/bamboogle",
-        config=None,
-        splits={"test": "test"},
-        task_of=plain_task,
-    ),
-    "plain": Benchmark(
-        about="any file of rows with a question and its answers",
-        hub_id=None,
-        config=None,
-        splits={"train": "train", "val": "val", "test": "test"},
-        task_of=plain_task,
-    ),
-}
-ABOUT: dict[str, str] = {name: benchmark.about for name, benchmark in BENCHMARKS.items()}
+__all__ = ["ABOUT", "BENCHMARKS", "Benchmark", "file_rows", "find_benchmark", "read_benchmark"]
 
 
 def read_benchmark(
@@ -217,20 +129,27 @@ def _rows(name: str, split: str | None, path: str | Path | None) -> Iterator[tup
 def find_benchmark(name: str, split: str) -> Path | None:
     """The file of a split under FORETHOUGHT_DATA, or None.
 
-    Known places: `NAME_SPLIT.jsonl` and `NAME/SPLIT.jsonl`, also with `.json`, gzipped, and inside
-    a folder `search_qa`; SPLIT is ours or the hub's.
+    Known places: `NAME_SPLIT.jsonl` and `NAME/SPLIT.jsonl`, of a set with one split `NAME.jsonl`,
+    too; also with `.json`, gzipped, and inside a folder `search_qa` or `math`; SPLIT is ours or the
+    hub's.
     """
     home = os.environ.get("FORETHOUGHT_DATA")
     if not home:
         return None
-    names = dict.fromkeys((split, BENCHMARKS[name].splits.get(split, split)))
-    for folder in (Path(home), Path(home, "search_qa")):
-        for each in names:
-            for stem in (f"{name}_{each}", f"{name}/{each}"):
-                for ending in (".jsonl", ".jsonl.gz", ".json", ".json.gz"):
-                    file = folder / f"{stem}{ending}"
-                    if file.is_file():
-                        return file
+    splits = BENCHMARKS[name].splits
+    stems = [
+        stem
+        for each in dict.fromkeys((split, splits.get(split, split)))
+        for stem in (f"{name}_{each}", f"{name}/{each}")
+    ]
+    if len(splits) == 1 and split in splits:
+        stems.append(name)
+    for folder in (Path(home), Path(home, "search_qa"), Path(home, "math")):
+        for stem in stems:
+            for ending in (".jsonl", ".jsonl.gz", ".json", ".json.gz"):
+                file = folder / f"{stem}{ending}"
+                if file.is_file():
+                    return file
     return None
 
 
@@ -260,7 +179,13 @@ def _from_hub(name: str, split: str) -> Iterator[tuple[JsonRow, Place]]:
 
 def _from_file(name: str, file: Path, asked: str | None) -> Iterator[tuple[JsonRow, Place]]:
     """Rows of a file; a split that neither row nor file name states is the one asked for."""
+    benchmark = BENCHMARKS[name]
     stated = split_named(file.name)
+    if stated == "train" and stated not in benchmark.splits:
+        # What the hub calls the only split of a set that measures.
+        stated = next(
+            (ours for ours, theirs in benchmark.splits.items() if theirs == stated), stated
+        )
     for line, row in file_rows(file):
         # A tasks.jsonl says train by saying nothing (`load_tasks`); other forms never do.
         unsaid = "train" if _is_task(row) else asked or "test"

@@ -83,6 +83,10 @@ def make_domain(config: RunConfig) -> Domain:
         from forethought.domains.qa import QaDomain
 
         return QaDomain.from_config(config)
+    if config.data.source == "maths":
+        from forethought.domains.maths import MathsDomain
+
+        return MathsDomain.from_config(config)
     from forethought.domains.gsm8k import Gsm8kDomain
 
     return Gsm8kDomain.from_config(config)

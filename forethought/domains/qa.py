@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from forethought.data.benchmark_rows import documents_of
-from forethought.data.benchmarks import BENCHMARKS, read_benchmark
 from forethought.data.decontaminate import question_key, tokens_of
 from forethought.data.hops import hops_of, with_hops
 from forethought.domains import no_worlds
 from forethought.domains.files import TOP_K
 from forethought.domains.qa_play import VARIANTS, Bounds, play
+from forethought.domains.sets import grouped, rows_of, too_few
 from forethought.domains.taught import writer_of
 from forethought.envs.search_qa import RemoteSearchQA, SearchQA
 from forethought.errors import InputError
@@ -74,18 +73,7 @@ class QaDomain:
     @cached_property
     def _rows(self) -> list[Task]:
         """All rows that are used, with their paragraphs, in the order of the sets."""
-        found = [
-            task for entry in self.data.benchmarks for task in _read(entry, self.data.max_rows)
-        ]
-        again = [name for name, num in Counter(task.id for task in found).items() if num > 1]
-        if again:
-            raise InputError(
-                "data.benchmarks",
-                got=f"task {again[0]} in two of {', '.join(self.data.benchmarks)}",
-                expected="every task once",
-                next_step="name every file once",
-            )
-        return found
+        return rows_of(self.data, "qa")
 
     @cached_property
     def _splits(self) -> dict[str, list[Task]]:
@@ -93,7 +81,7 @@ class QaDomain:
         rows = sorted(self._rows, key=lambda task: task.id)
         random.Random(f"qa/{self.seed}").shuffle(rows)
         return {
-            name: [with_hops(_grouped(replace(task, split=name))) for task in tasks]
+            name: [with_hops(grouped(replace(task, split=name))) for task in tasks]
             for name, tasks in _dealt(rows).items()
         }
 
@@ -135,13 +123,8 @@ class QaDomain:
         return found[offset : offset + num]
 
     def _too_few(self, split: str, got: str) -> InputError:
-        counts = Counter(task.split for task in self._rows)
-        return InputError(
-            f"data.benchmarks ({split})",
-            got=f"{got} (rows read: {dict(counts)})",
-            expected="at least one; development rows are for validation and test in equal parts",
-            next_step="name a set or file that has such rows",
-        )
+        expected = "at least one; development rows are for validation and test in equal parts"
+        return too_few(self._rows, split, got, expected)
 
     def tasks_of_worlds(self, seeds: range, num: int | None) -> list[Task]:
         """Public sets have no worlds."""
@@ -230,33 +213,3 @@ def _dealt(rows: Sequence[Task]) -> dict[str, list[Task]]:
 
 def _key(task: Task) -> str:
     return question_key(tokens_of(task.question))
-
-
-def _grouped(task: Task) -> Task:
-    """The task with the set in the name of its group: two sets may call a kind the same."""
-    parts = (task.columns.get("benchmark"), task.columns.get("group"))
-    group = " ".join(part for part in parts if part)
-    return replace(task, columns={**task.columns, "group": group}) if group else task
-
-
-def _read(entry: str, most: int) -> Iterator[Task]:
-    """The first `most` questions of each split of NAME or NAME:FILE."""
-    name, _, file = entry.partition(":")
-    if file:
-        yield from _first(read_benchmark(name, path=file), most)
-        return
-    for split in BENCHMARKS[name].splits if name in BENCHMARKS else (None,):
-        yield from _first(read_benchmark(name, split=split), most, stop=True)
-
-
-def _first(tasks: Iterable[Task], most: int, *, stop: bool = False) -> Iterator[Task]:
-    """At most `most` tasks of each split; `stop`: all are of one, so the rest is not read."""
-    counts: Counter[str] = Counter()
-    for task in tasks:
-        if task.kind != "qa":
-            continue
-        counts[task.split] += 1
-        if counts[task.split] <= most:
-            yield task
-        if stop and counts[task.split] >= most:
-            return

@@ -128,3 +128,15 @@ def test_questions_from_files_are_asked_with_a_search_whatever_the_source_uses(
     gold = {fact["paragraph"] for fact in task.columns["supporting"]}
     title = task.columns["supporting"][0]["title"]
     assert gold & set(env.search(title).info["documents"])
+
+
+def test_a_set_of_problems_is_written_without_a_word_on_pages(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(FIXTURES / "hub" / "math500.jsonl")
+    assert cli.main(["tasks", "math500", "--from", file, "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().err == "" and not (tmp_path / "corpus.jsonl").exists()
+    tasks = load_tasks(tmp_path / "tasks.jsonl")
+    assert {(task.kind, task.split) for task in tasks} == {("maths", "test")} and len(tasks) == 5
+    words = ["tasks", "math500", "--from", file, "--split", "train", "--out", str(tmp_path)]
+    assert cli.main(words) == 2 and "must not train" in capsys.readouterr().err

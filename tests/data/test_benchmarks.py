@@ -23,7 +23,7 @@ from forethought.errors import InputError, MissingError
 from forethought.types import Task
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-SETS = [name for name in BENCHMARKS if name != "plain"]
+SETS = [name for name, benchmark in BENCHMARKS.items() if benchmark.hub_id is not None]
 WITH_CONTEXT = ("hotpotqa", "2wiki", "musique")
 
 
@@ -67,7 +67,7 @@ def test_each_set_is_read_from_the_hub_by_its_own_columns(
     assert hub == [(benchmark.hub_id, benchmark.config, benchmark.splits[split])]
     assert len(tasks) == 5 and len({task.id for task in tasks}) == 5
     assert {(task.kind, task.split, task.columns["benchmark"]) for task in tasks} == {
-        ("qa", split, name)
+        (benchmark.kind, split, name)
     }
     assert all(task.id.startswith(f"{name}/") and task.question and task.answers for task in tasks)
 

@@ -104,9 +104,8 @@ def import_file(
         raise InputError(
             "--format", got=repr(form), expected=" | ".join(FORMATS), next_step="choose one"
         )
-    tally, found = Tally(), list[Trajectory]()
+    tally, read = Tally(), list[tuple[int, Built]]()
     digest = hashlib.sha256()
-    seen: set[str] = set()
     stem = Path(path).name.removesuffix(".gz").removesuffix(".jsonl")
     for line, data, _ in read_lines(path):
         digest.update(data)
@@ -114,7 +113,27 @@ def import_file(
             continue
         tally.counts["read"] += 1
         try:
-            built = _read(data, f"{stem}/{line}", form, options, tally)
+            read.append((line, _read(data, f"{stem}/{line}", form, options, tally)))
+        except LeftOut as out:
+            tally.leave_out(out.reason, line)
+    found = _new_and_clean(read, tests, tally)
+    if not tally.counts["read"]:
+        raise no_rows(path, "recorded attempt")
+    return found, _report(path, form, tally, tests) | {"sha256": digest.hexdigest()}
+
+
+def _new_and_clean(
+    read: Sequence[tuple[int, Built]], tests: Sequence[TestFile], tally: Tally
+) -> list[Trajectory]:
+    """Those that ask no test question and were not there before, in the order of the file."""
+    for file in tests:
+        for _, built in read:
+            for question in _questions(built.trajectory):
+                file.index.learn(question)
+    found: list[Trajectory] = []
+    seen: set[str] = set()
+    for line, built in read:
+        try:
             _refuse_tests(built.trajectory, line, tests, tally)
             key = _key(built.trajectory)
             if key in seen:
@@ -125,9 +144,7 @@ def import_file(
         seen.add(key)
         found.append(built.trajectory)
         tally.take(built)
-    if not tally.counts["read"]:
-        raise no_rows(path, "recorded attempt")
-    return found, _report(path, form, tally, tests) | {"sha256": digest.hexdigest()}
+    return found
 
 
 def _read(data: bytes, name: str, form: str, options: ImportOptions, tally: Tally) -> Built:
@@ -157,18 +174,23 @@ def _refuse_tests(
     Raises:
         LeftOut: a test question is in it, or it in one.
     """
-    question = trajectory.task.question
-    texts = dict.fromkeys((question, question.rpartition("Question:")[2]))
     hits: dict[str, JsonRow] = {}
     for file in tests:
-        for text in texts:
-            for hit in file.index.hits(Asked(id=trajectory.task.id, text=text, field="question")):
+        for question in _questions(trajectory):
+            for hit in file.index.hits(question):
                 row = {"line": line, "id": hit.train_id, "test_file": file.path}
                 row |= {"test_id": hit.test_id, "why": hit.why}
                 hits.setdefault(dumps([file.path, hit.test_id]), row)
     tally.contaminated += hits.values()
     if hits:
         raise LeftOut("contaminated")
+
+
+def _questions(trajectory: Trajectory) -> list[Asked]:
+    """What was asked, as a whole and behind a last "Question:" of its text."""
+    question = trajectory.task.question
+    texts = dict.fromkeys((question, question.rpartition("Question:")[2]))
+    return [Asked(id=trajectory.task.id, text=text, field="question") for text in texts]
 
 
 def _key(trajectory: Trajectory) -> str:
