@@ -17,7 +17,7 @@ from forethought.data.decontaminate import MOST, Asked, TestIndex
 from forethought.data.gsm8k import GsmTrajectory, episodes_from_annotations, parse_row
 from forethought.domains import no_worlds
 from forethought.domains.gsm8k import VALIDATION_SHARE, as_trajectory
-from forethought.domains.sets import grouped, rows_of, too_few
+from forethought.domains.sets import dealt, grouped, rows_of, too_few
 from forethought.domains.taught import writer_of
 from forethought.envs.maths import MathsPython
 from forethought.errors import InputError
@@ -63,14 +63,14 @@ class MathsDomain:
         """The tasks of each split, shuffled by the seed; no training task is a held-out one."""
         rows = sorted(self._rows, key=lambda task: task.id)
         random.Random(f"maths/{self.seed}").shuffle(rows)
-        train = [task for task in rows if task.split == "train"]
-        dev = [task for task in rows if task.split == "val"]
-        test = [task for task in rows if task.split == "test"] + dev[1::2]
-        val = dev[::2]
-        if not dev:
-            first = len(train) - round(len(train) * VALIDATION_SHARE)
-            train, val = train[:first], train[first:]
-        splits = {"train": _unlike(train, [*val, *test]), "val": val, "test": test}
+        if any(task.split == "val" for task in rows):
+            splits = dealt(rows)
+        else:
+            train = [task for task in rows if task.split == "train"]
+            last = {task.id for task in train[len(train) - round(len(train) * VALIDATION_SHARE) :]}
+            marked = [replace(t, split="val") if t.id in last else t for t in rows]
+            splits = dealt(marked, to=("val",))
+        splits["train"] = _unlike(splits["train"], [*splits["val"], *splits["test"]])
         return {
             name: [grouped(replace(task, split=name)) for task in tasks]
             for name, tasks in splits.items()

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from forethought.data.benchmark_rows import documents_of
-from forethought.data.decontaminate import question_key, tokens_of
 from forethought.data.hops import hops_of, with_hops
 from forethought.domains import no_worlds
 from forethought.domains.files import TOP_K
 from forethought.domains.qa_play import VARIANTS, Bounds, play
-from forethought.domains.sets import grouped, rows_of, too_few
+from forethought.domains.sets import dealt, grouped, rows_of, too_few
 from forethought.domains.taught import writer_of
 from forethought.envs.search_qa import RemoteSearchQA, SearchQA
 from forethought.errors import InputError
@@ -82,7 +81,7 @@ class QaDomain:
         random.Random(f"qa/{self.seed}").shuffle(rows)
         return {
             name: [with_hops(grouped(replace(task, split=name))) for task in tasks]
-            for name, tasks in _dealt(rows).items()
+            for name, tasks in dealt(rows).items()
         }
 
     @property
@@ -195,21 +194,3 @@ class QaDomain:
     def truth(self, rollout: Rollout) -> Truth:
         """There is no oracle."""
         return Truth()
-
-
-def _dealt(rows: Sequence[Task]) -> dict[str, list[Task]]:
-    """The rows of each split; a question that is held out is so in all rows and in one split."""
-    dev = [task for task in rows if task.split == "val"]
-    home = {_key(task): task.split for task in rows if task.split not in ("train", "val")}
-    fresh = dict.fromkeys(key for key in map(_key, dev) if key not in home)
-    home |= zip(fresh, itertools.cycle(("val", "test")), strict=False)
-    splits: dict[str, list[Task]] = {"train": [], "val": [], "test": []}
-    for task in (*(task for task in rows if task.split != "val"), *dev):
-        name = home.get(_key(task), "train")
-        if name in splits and (name == "train") == (task.split == "train"):
-            splits[name].append(task)
-    return splits
-
-
-def _key(task: Task) -> str:
-    return question_key(tokens_of(task.question))

@@ -1,12 +1,14 @@
-"""The rows of the public sets that a configuration names, of one kind, each task once."""
+"""The rows of the public sets that a configuration names, each task once, and their splits."""
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from forethought.data.benchmarks import BENCHMARKS, read_benchmark
+from forethought.data.decontaminate import question_key, tokens_of
 from forethought.errors import InputError
 from forethought.schema import DataConfig
 from forethought.types import Task
@@ -29,6 +31,27 @@ def rows_of(data: DataConfig, kind: str) -> list[Task]:
             next_step="name every file once",
         )
     return found
+
+
+def dealt(rows: Sequence[Task], to: Sequence[str] = ("val", "test")) -> dict[str, list[Task]]:
+    """The rows of train, val and test; development rows go in turn to the splits of `to`.
+
+    A question that is held out is so in all rows that ask it, and in one split.
+    """
+    dev = [task for task in rows if task.split == "val"]
+    home = {_key(task): task.split for task in rows if task.split not in ("train", "val")}
+    fresh = dict.fromkeys(key for key in map(_key, dev) if key not in home)
+    home |= zip(fresh, itertools.cycle(to), strict=False)
+    splits: dict[str, list[Task]] = {"train": [], "val": [], "test": []}
+    for task in (*(task for task in rows if task.split != "val"), *dev):
+        name = home.get(_key(task), "train")
+        if name in splits and (name == "train") == (task.split == "train"):
+            splits[name].append(task)
+    return splits
+
+
+def _key(task: Task) -> str:
+    return question_key(tokens_of(task.question))
 
 
 def too_few(rows: Iterable[Task], split: str, got: str, expected: str) -> InputError:

@@ -72,6 +72,21 @@ def gsm8k_files(folder: Path) -> None:
     lines(folder / "gsm8k_test.jsonl", [*tests, rows[3], rows[-2]])
 
 
+def maths_sets(folder: Path) -> dict[str, str]:
+    """The shipped rows, two of which a test set has, too, and what development rows ask twice."""
+    rows = [json.loads(line) for line in GSM8K.read_text(encoding="utf-8").splitlines()]
+    lines(folder / "sums_train.jsonl", rows)
+    lines(folder / "sums_test.jsonl", [rows[3], rows[-2]])
+    dev = [
+        {"question": f"What is {n // 2} plus {n // 2}?", "answer": str(n // 2 * 2), "split": "val"}
+        for n in range(12)
+    ]
+    lines(folder / "sums.jsonl", dev)
+    names = ("gsm8k:sums_train", "gsm8k:sums_test", "plain-maths:sums")
+    entries = [name.replace(":", f":{folder}/") + ".jsonl" for name in names]
+    return {"data.source": "maths", "data.benchmarks": json.dumps(entries)}
+
+
 def qa_rows(folder: Path) -> dict[str, str]:
     """The shipped rows, and questions that several splits ask."""
     splits = ("train", "val", "test", "train", *["val"] * 12)
@@ -128,12 +143,16 @@ def cases(folder: Path) -> dict[str, Case]:
             make=lambda seed=None: configured("maths/gsm8k-smollm2", {}, seed),
             replays=8,  # each call is a process
         ),
+        "maths": Case(
+            make=lambda seed=None: configured("maths/gsm8k-smollm2", maths_sets(folder), seed),
+            replays=8,
+        ),
         "qa": Case(make=qa),
         "files": Case(make=files_of(folder, qa), attempts=0),
     }
 
 
-KINDS = ("atlas", "workbook", "gsm8k", "qa", "files")
+KINDS = ("atlas", "workbook", "gsm8k", "maths", "qa", "files")
 
 
 @pytest.fixture(scope="module", params=KINDS)
