@@ -94,6 +94,8 @@ def _decided(left: str, right: str) -> _Finding:
         return based(left) == based(right)
     if ":" in left + right or (clock(left) and clock(right)):
         return _same_time(left, right)
+    if _flat(left) == _flat(right):
+        return _compared(left, right)
     mine, gold = quantity(left), quantity(right)
     if mine.unit and gold.unit and mine.unit != gold.unit:
         return False

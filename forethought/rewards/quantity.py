@@ -18,7 +18,8 @@ _PREFIXED = re.compile(r"0([xbo])([0-9a-f]+)", re.I)
 _PREFIX_BASE = {"x": 16, "b": 2, "o": 8}
 _CLOCK = re.compile(r"(\d{1,2}:\d{2}(?::\d{2})?|\d{1,2}) ?(?:([ap])\.? ?m\.?)?", re.I)
 _UNIT = re.compile(
-    r"(?P<number>.*[\d})\]])(?P<gap>\s*)(?P<unit>[A-Za-z]+(?:[ /*^.]+[A-Za-z0-9]+)*)", re.DOTALL
+    r"(?P<number>.*[\d})\]])(?P<gap>\s*)(?P<unit>[A-Za-z]+(?:(?:\s*\^\s*)?\d(?![\d.])|[ /*.]+[A-Za-z]+)*)",
+    re.DOTALL,
 )
 _DEGREE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\\degree(?![A-Za-z])|\u00b0")
 _PERCENT = re.compile(r"(.*?)\s*(?:\\?%|(?<![A-Za-z])(?:percent|per cent|pct)\b)", re.DOTALL | re.I)
@@ -59,7 +60,7 @@ _NO_UNIT_WORDS = (
     "half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths seventh "
     "eighth ninth tenth tenths hundredth hundredths thousandth thousandths squared cubed percent "
     "pi sqrt infty infinity inf sin cos tan log ln exp factorial negative positive base i e x y z "
-    "cup cap in frac hundred thousand million billion trillion dozen"
+    "hundred thousand million billion trillion dozen"
 )
 _NO_UNITS = frozenset(_NO_UNIT_WORDS.split())
 """Words behind a number that are no unit: they change, doubt or continue it."""

@@ -42,6 +42,7 @@ _GROUPED = re.compile(r"(?<![\d,.])\d{1,3}(?:\s\d{3})+(?!\d)")
 _BRACED_COMMA = re.compile(r"(?<=\d)\{,\}(?=\d{3}(?!\d))|(?<=\d),\\!\s*(?=\d{3}(?!\d))")
 
 
+_EMPHASIS = re.compile(r"^(\*\*|__|`)([^*_`]+)\1(?=\.?$)")  # of Markdown
 _REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar)\s*(?:\{(\d{1,20})\}|(\d))(?!\d)")
 
 
@@ -51,6 +52,7 @@ def one_spelling(text: str) -> str:
     Digits of other scripts are digits; raised ones are powers.
     """
     found = "".join(map(_ascii, text)).strip()
+    found = _EMPHASIS.sub(r"\2", found)
     found = _POWER.sub(r"^{\1}", found).replace("**", "^")
     found = _SIZES.sub("", _BRACED_COMMA.sub(",", found)).replace("\n", " ")
     found = found.replace(r"\lbrace", r"\{").replace(r"\rbrace", r"\}")
