@@ -18,7 +18,8 @@ _PREFIXED = re.compile(r"0([xbo])([0-9a-f]+)", re.I)
 _PREFIX_BASE = {"x": 16, "b": 2, "o": 8}
 _CLOCK = re.compile(r"(\d{1,2}:\d{2}(?::\d{2})?|\d{1,2}) ?(?:([ap])\.? ?m\.?)?", re.I)
 _UNIT = re.compile(
-    r"(?P<number>.*[\d})\]])(?P<gap>\s*)(?P<unit>[A-Za-z]+(?:(?:\s*\^\s*)?\d(?![\d.])|[ /*.]+[A-Za-z]+)*)",
+    r"(?P<number>.*[\d})\]])(?P<gap>\s*)"
+    r"(?P<unit>[A-Za-z]+(?:(?:\s*\^\s*)?\d(?![\d.])|[ /*.]+[A-Za-z]+)*)",
     re.DOTALL,
 )
 _DEGREE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\\degree(?![A-Za-z])|\u00b0")
