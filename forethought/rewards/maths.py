@@ -31,6 +31,9 @@ _SLOW = re.compile(
 )
 _NAMED = re.compile(r"\\(?:angle|triangle|overline|overrightarrow|widehat)(?![A-Za-z])")
 _ENDLESS = re.compile(r"\[\s*[+-]?\s*\\infty|\\infty\s*\]")  # closed where there is no end
+_DEGREES = re.compile(
+    r"\\(sin|cos|tan|cot|sec|csc)\s*\{?\(?\s*(\d+)\s*\^\s*\{?\s*\\circ\s*\}?\s*\)?\}?"
+)
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _SMALL_WORDS = frozenset(("no", "is", "if", "to", "by", "at", "of", "in", "as", "an", "on"))
 _FUNCTION_WORDS = (
@@ -141,7 +144,7 @@ def _compared(left: str, right: str) -> _Finding:
     if _is_words(right) or _is_words(left) or _NAMED.search(left + right):
         return False
     if (
-        re.search(r"\.\d*\.\d", left)
+        re.search(r"\.\d*\.\d|\d\s*_", left)
         or "$" in left + right
         or "\\boxed" in left
         or not _prose(left) <= _prose(right)
@@ -165,8 +168,9 @@ def _same_text(left: str, right: str) -> bool:
     if mine == gold:
         return True
     # Case tells variables apart, and neither words nor the letters of a choice.
-    choices = [re.fullmatch(r"\(?([A-Za-z])[).]?", side) for side in (mine, gold)]
-    if all(choices):
+    choices = [re.fullmatch(r"\(?([A-Za-z])(?:[).](.*))?", side) for side in (mine, gold)]
+    said = [choice[2] for choice in choices if choice and choice[2]]  # "(D) 5" says what D is
+    if all(choices) and all(re.fullmatch(r"\$?\d[\d.,/]*", text) for text in said):
         mine, gold = (choice[1] for choice in choices if choice)
     elif not (_is_words(left) and _is_words(right)):
         return False
@@ -278,6 +282,7 @@ def _latex(text: str) -> str:
     text = re.sub(
         r"(?<![\w.)}^])(\d+)/(\d+)(?=\s*(?:\\pi|\\sqrt|i(?!\w)))", r"\\frac{\1}{\2}", text
     )
+    text = _DEGREES.sub(r"\\\1(\\frac{\2\\pi}{180})", text)
     text = re.sub(r"(?<=\d)[eE]([+-]?\d+)(?![A-Za-z\d])", r"\\times 10^{\1}", text)
     text = re.sub(r"(?<=\d)\s+(\d+)/(\d+)$", r"\\frac{\1}{\2}", text)
     parts = re.split(r"(>|\\geq?(?![A-Za-z]))", text)

@@ -18,11 +18,12 @@ _PREFIXED = re.compile(r"0([xbo])([0-9a-f]+)", re.I)
 _PREFIX_BASE = {"x": 16, "b": 2, "o": 8}
 _CLOCK = re.compile(r"(\d{1,2}:\d{2}(?::\d{2})?|\d{1,2}) ?(?:([ap])\.? ?m\.?)?", re.I)
 _UNIT = re.compile(
-    r"(?P<number>.*[\d})\]])(?P<gap>\s*)"
+    r"(?P<number>.*(?:[\d})\]]|\\pi))(?P<gap>\s*)"
     r"(?P<unit>[A-Za-z]+(?:(?:\s*\^\s*)?\d(?![\d.])|[ /*.]+[A-Za-z]+)*)",
     re.DOTALL,
 )
 _DEGREE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\\degree(?![A-Za-z])|\u00b0")
+_ANGLED = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")  # of an angle in degrees
 _PERCENT = re.compile(r"(.*?)\s*(?:\\?%|(?<![A-Za-z])(?:percent|per cent|pct)\b)", re.DOTALL | re.I)
 _MONEY = {"$": "$", "\u20ac": "euro", "\u00a3": "gbp", "\u00a5": "yen", "\u20b9": "rupee"}
 _BEFORE = re.compile(rf"([+-]?)\s*\\?([{''.join(_MONEY)}])\s*(.+)", re.DOTALL)
@@ -101,7 +102,7 @@ def _counted(text: str) -> Quantity:
         inner = _counted(f"{value.value * _FACTORS[many[2]]}{many[3]}")
         if not re.search(r"[A-Za-z]", inner.number):
             return inner
-    found = _UNIT.fullmatch(flat)
+    found = None if _ANGLED.search(text) else _UNIT.fullmatch(flat)
     if found is None or not re.search(r"\d", found["number"]):
         return Quantity(number=text)
     words = re.findall(r"[A-Za-z]+", found["unit"])

@@ -10,7 +10,9 @@ import unicodedata
 from dataclasses import dataclass
 from fractions import Fraction
 
-_TEXT_COMMAND = r"\\(?:text|textrm|textbf|textit|textnormal|mathrm|mathbf|mbox|operatorname)\s*"
+_TEXT_COMMAND = (
+    r"\\(?:text|textrm|textbf|textit|textnormal|mathrm|mathbf|mbox|operatorname|boldsymbol|bm)\s*"
+)
 TEXT = re.compile(_TEXT_COMMAND + r"\{([^{}]*)\}")
 """A LaTeX command around plain text."""
 
@@ -42,6 +44,13 @@ _GROUPED = re.compile(r"(?<![\d,.])\d{1,3}(?:\s\d{3})+(?!\d)")
 _BRACED_COMMA = re.compile(r"(?<=\d)\{,\}(?=\d{3}(?!\d))|(?<=\d),\\!\s*(?=\d{3}(?!\d))")
 
 
+_COLOUR = re.compile(r"\\(?:text)?color\s*\{\w+\}")
+_UNIT_RATIO = re.compile(rf"\\frac\s*\{{\s*{TEXT.pattern}\s*\}}\s*\{{\s*{TEXT.pattern}\s*\}}")
+_SAID = (
+    (re.compile(_TEXT_COMMAND + r"\{\s*infinity\s*\}"), r"\\infty "),
+    (re.compile(r"\\(?:varnothing|empty)(?![A-Za-z])"), r"\\emptyset"),
+    (re.compile(r"^~(?=\s*\d)"), r"\\approx "),
+)
 _EMPHASIS = re.compile(r"^(\*\*|__|`)([^*_`]+)\1(?=\.?$)")  # of Markdown
 _REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar)\s*(?:\{(\d{1,20})\}|(\d))(?!\d)")
 
@@ -55,6 +64,9 @@ def one_spelling(text: str) -> str:
     found = _EMPHASIS.sub(r"\2", found)
     found = _POWER.sub(r"^{\1}", found).replace("**", "^")
     found = _SIZES.sub("", _BRACED_COMMA.sub(",", found)).replace("\n", " ")
+    found = _UNIT_RATIO.sub(r"\\text{ \1/\2}", _COLOUR.sub("", found))
+    for pattern, spelling in _SAID:
+        found = pattern.sub(spelling, found)
     found = found.replace(r"\lbrace", r"\{").replace(r"\rbrace", r"\}")
     found = re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", found).rstrip(".").strip()
     found = _REPEATING.sub(_as_fraction, found)
