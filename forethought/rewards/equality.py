@@ -9,9 +9,11 @@ that is equal from one that is not.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -29,10 +31,11 @@ from forethought.jsonl import dumps
 Pairs = tuple[tuple[str, str], ...]
 """(answer, accepted answer), both as LaTeX in dollars."""
 
+_TRIES = 3  # of a question whose process ends for another reason than its limits
 _WORKER = Path(__file__).with_name("equality_worker.py")
 _KNOWN = (
-    ((("$\\frac{x^2-1}{x-1}$", "$x+1$"),), True),
     ((("$\\frac{1}{3}$", "$0.33$"), ("$(1,2)$", "$(2,1)$")), False),
+    ((("$\\frac{x^2-1}{x-1}$", "$x+1$"),), True),
 )
 """What every process is asked first, and what it must say."""
 
@@ -65,7 +68,7 @@ class _Process:
                 env={**os.environ, "PYTHONHASHSEED": "0"},
                 start_new_session=True,  # an interrupt at the keyboard is not meant for it
             )
-        self._line = ours
+        self._line, self._child = ours, child
         self.end = weakref.finalize(self, _end, child, ours, os.getpid())
 
     def check(self) -> None:
@@ -74,16 +77,8 @@ class _Process:
         Raises:
             MissingError: it does not start, or math-verify is absent or does not judge.
         """
-        told = self._reply(self._limits.start_s)
-        why = "no answer" if told is None else told.get("error")
-        for pairs, expected in _KNOWN if why is None else ():
-            try:
-                said = self.ask(pairs, self._limits.start_s)
-            except OSError:
-                said = None
-            if said is not expected:
-                why = f"it says {said} of {pairs}, which is {expected}"
-        if why is not None:
+        why = self._why_not()
+        if why:
             self.end()
             raise MissingError(
                 f"math-verify in a process of its own, which judges mathematics ({why})",
@@ -91,16 +86,43 @@ class _Process:
             )
         self.is_ready = True
 
+    def _why_not(self) -> str:
+        """Why the process cannot judge; "" if it can."""
+        wall_s = self._limits.start_s
+        try:
+            told = self._reply(wall_s)
+            if told is None or "error" in told:
+                return "it did not start" if told is None else str(told["error"])
+            for pairs, expected in _KNOWN:
+                said = self.ask(pairs, wall_s)
+                if said is not expected:
+                    return f"it says {said} of {pairs}, which is {expected}"
+        except OSError as error:
+            return str(error)
+        return ""
+
     def ask(self, pairs: Pairs, wall_s: float) -> bool | None:
         """Whether any pair is equal; None: it did not come to an end within its limits.
 
         Raises:
-            ConnectionError: the process was gone before it was asked.
+            ConnectionError: the process was gone, or ended for another reason than its limits.
         """
         self._line.settimeout(wall_s)
         self._line.sendall(dumps({"pairs": pairs}).encode() + b"\n")
-        told = self._reply(wall_s)
-        return None if told is None else told["equal"]
+        try:
+            told = self._reply(wall_s)
+        except ConnectionError:
+            if self._ended_by() == signal.SIGPROF:
+                return None
+            raise
+        equal: bool | None = None if told is None else told["equal"]
+        return equal
+
+    def _ended_by(self) -> int:
+        """The signal that ended the process behind a closed line; 0: none."""
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it takes its time to end by itself
+            return -self._child.wait(timeout=0.5)
+        return 0
 
     def _reply(self, wall_s: float) -> dict[str, Any] | None:
         text, deadline = b"", time.monotonic() + wall_s
@@ -108,10 +130,10 @@ class _Process:
             self._line.settimeout(max(1e-3, deadline - time.monotonic()))
             try:
                 data = self._line.recv(65536)
-            except OSError:  # too late, or gone
+            except TimeoutError:
                 return None
             if not data:
-                return None
+                raise ConnectionResetError("the process is gone")
             text += data
         return dict(json.loads(text))
 
@@ -139,20 +161,20 @@ class Comparer:
             MissingError: math-verify cannot be asked.
         """
         with self._places:
-            while True:
+            said: bool | None = None
+            for _ in range(_TRIES):
                 process = self._ready()
                 try:
                     said = process.ask(pairs, self._limits.wall_s)
-                except ConnectionError:  # something else ended it meanwhile
+                except ConnectionError:  # something else ended it, or it ends itself at this
                     process.end()
                     continue
-                except TimeoutError:
-                    said = None
                 if said is None:
                     process.end()
                     process = _Process(self._limits)  # it loads while the caller goes on
                 self._idle.append(process)
-                return said
+                break
+            return said
 
     def start(self) -> None:
         """Makes sure that there is a process that passes the known pairs.

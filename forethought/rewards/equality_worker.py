@@ -40,9 +40,10 @@ def main(cpu_s: float, memory_mb: int) -> None:
             signal.setitimer(signal.ITIMER_PROF, cpu_s)
             equal = any(compare(math_verify, *pair) for pair in json.loads(text)["pairs"])
             signal.setitimer(signal.ITIMER_PROF, 0)
+            # Half of it used: what a failed request for memory left half done is not used again.
             full = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > memory_mb * _MIB / 2
             _tell(stream, {"equal": None if full and not equal else equal})
-            if full:  # what a failed request for memory left half done is not used again
+            if full:
                 return
 
 
