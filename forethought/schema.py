@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 RewardTerm = Literal[
-    "outcome", "invalid_actions", "malformed_turns", "maths_paper", "calibration", "log_score"
-]
+    "outcome", "invalid_actions", "malformed_turns", "maths_paper", "maths_paper_executed",
+    "calibration", "log_score",
+]  # fmt: skip
 """Names of `forethought.rewards.terms.TERMS`."""
 
 MAX_EPOCHS = 1000
@@ -304,6 +305,7 @@ class EvalConfig(Section):
     num_tasks: int = Field(250, ge=1)
     split: Literal["val", "test"] = "val"
     temperature: float = Field(1.0, ge=0)
+    attempts: int = Field(1, ge=1)  # rollouts a task at `temperature`: mean@k, pass@k, votes
     greedy_too: bool = True
     resamples: int = Field(2000, ge=1)
     num_blocks: int = Field(250, ge=0)  # held-out blocks scored before and after stage 1
@@ -312,6 +314,15 @@ class EvalConfig(Section):
     )
     imagine_k: int = Field(4, ge=0)  # 0 or 1: no such evaluation
     imagine_after: tuple[Literal["sft", "rl"], ...] = ("sft", "rl")
+
+    @model_validator(mode="after")
+    def _mode_has_attempts(self) -> EvalConfig:
+        if self.attempts > 1 and self.mode.startswith(("adaptive", "filler", "escalate")):
+            raise ValueError(
+                f"eval.attempts = {self.attempts} with eval.mode = {self.mode!r}, which plays a "
+                "task once"
+            )
+        return self
 
 
 class ControlConfig(Section):

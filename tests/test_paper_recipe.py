@@ -67,6 +67,7 @@ MATHS: dict[str, object] = {
     "rl.omega": 0.1,
     "rl.terms": ["maths_paper"],
     "eval.temperature": 1.0,
+    "eval.attempts": 30,
 }
 RECIPES = {"search/paper-2b": SEARCH, "maths/paper-2b": MATHS}
 UNCHECKED = {

@@ -105,7 +105,7 @@ def doctor() -> list[Finding]:
     if util.find_spec("torch") is not None:
         findings.append(_torch())
     findings += [_package(name, needed=False) for name in OPTIONAL]
-    findings += [_sandbox_line(), *_cache(), _configs()]
+    findings += [_maths_judge(), _sandbox_line(), *_cache(), _configs()]
     return findings
 
 
@@ -116,6 +116,16 @@ def _package(name: str, *, needed: bool) -> Finding:
     if needed:
         return Finding(what=name, ok=False, text="missing: run `make setup` or install forethought")
     return Finding(what=name, ok=None, text="not installed (optional)")
+
+
+def _maths_judge() -> Finding:
+    from forethought.rewards.grading import check_grader
+
+    try:
+        check_grader("maths")
+    except ForethoughtError as error:
+        return Finding(what="maths judge", ok=False, text=str(error))
+    return Finding(what="maths judge", ok=True, text="a process that tells the known pairs apart")
 
 
 def _torch() -> Finding:

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--worlds", type=seeds, metavar="A:B", help="world seeds A to B-1 instead of a split"
     )
     parser.add_argument("--num", type=positive, help="number of tasks (default: the config's)")
-    parser.add_argument("--samples", type=positive, default=1, help="rollouts a task (default 1)")
+    parser.add_argument("--samples", type=positive, help="rollouts a task (default: eval.attempts)")
     parser.add_argument(
         "--mode",
         default="",
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         split=args.split,
         worlds=args.worlds,
         num=args.num,
-        samples=args.samples,
+        samples=args.samples or config.eval.attempts,
         mode=args.mode,
         temperature=args.temperature,
         seed=args.seed,

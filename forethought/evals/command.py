@@ -30,6 +30,7 @@ from forethought.evals.served import PREFIX, Served, check_mode, play_served
 from forethought.evals.ways import play
 from forethought.jsonl import write_json
 from forethought.progress import say
+from forethought.rewards.grading import check_grader
 from forethought.rewards.terms import RewardConfig
 from forethought.rollout.backend import Sampling
 from forethought.rollout.engine import EngineConfig
@@ -68,7 +69,7 @@ def evaluate(config: RunConfig, request: EvalRequest) -> dict[str, Any]:
 
     Raises:
         InputError: options that do not fit together, a model or file that cannot be read.
-        MissingError: no server for a model or a judge behind one.
+        MissingError: no server for a model or a judge behind one, or math-verify does not judge.
         GuardRail: a bound on what may be asked of a server is reached.
     """
     _check_options(request)
@@ -78,6 +79,8 @@ def evaluate(config: RunConfig, request: EvalRequest) -> dict[str, Any]:
     tasks, split = _tasks(config, domain, request)
     if request.num is not None and len(tasks) < request.num:
         say(f"--num {request.num}: there are only {len(tasks)} tasks, so these are evaluated")
+    for kind in {task.kind for task in tasks}:
+        check_grader(kind)
     setting = setting_of(config, domain, request, mode, split)
     if request.model.startswith(PREFIX):
         section = config.served

@@ -47,7 +47,7 @@ def play(
             "--samples",
             got=f"{setting.samples} in the mode {mode.way}",
             expected="1",
-            next_step="drop --samples, or choose another mode",
+            next_step="give --samples 1, or choose another mode",
         )
     if mode.way == "escalate":
         return holding.escalate(tasks, mode.imagine)

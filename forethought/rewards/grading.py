@@ -69,6 +69,21 @@ def grade(
     return _grade_maths(*found, answers)
 
 
+def check_grader(kind: str) -> None:
+    """Makes sure that answers of a kind can be judged, before anything depends on it.
+
+    Mathematics is judged by a process that must tell known pairs apart first; it stays for the
+    answers that come.
+
+    Raises:
+        MissingError: math-verify does not start or does not judge.
+    """
+    if kind == "maths":
+        from forethought.rewards import equality
+
+        equality.comparer().start()
+
+
 def squad_normalise(text: str) -> str:
     """Lower case, no ASCII punctuation, no articles, single spaces (the SQuAD 1.1 script)."""
     plain = text.lower().translate(_NO_PUNCTUATION)
@@ -112,13 +127,8 @@ def _grade_maths(extracted: str | None, method: str, answers: Sequence[str]) -> 
 
     if extracted is None:
         return Verdict(correct=False, extracted=None, method="none")
-    results = [equal(extracted, _gold(answer)) for answer in answers]
-    correct = any(result.equal for result in results)
-    deciding = [result for result in results if result.equal == correct]
-    symbolic = any(result.symbolic for result in deciding)
-    return Verdict(
-        correct=correct, extracted=extracted, method=method if symbolic else f"{method}+text"
-    )
+    found = equal(_unboxed(extracted), *map(_gold, answers))
+    return Verdict(correct=found.equal, extracted=extracted, method=method + found.mark)
 
 
 def _gold(answer: str) -> str:

@@ -52,6 +52,7 @@ class Facts:
     num_turns: int
     num_invalid: int  # turns without an action
     num_malformed: int = 0  # turns with an action that the strict format refuses
+    num_failed_calls: int = 0  # turns whose call failed for the policy's reasons
     q: float | None = None  # the estimate of the last turn; None = not readable
 
 
@@ -88,9 +89,24 @@ def maths_paper(facts: Facts, config: RewardConfig) -> float:
     With N turns and r = 0.05 (N - 2): a wrong answer gets min(0, -1 + r), a right one 1 + [N > 2].
     So a wrong answer is paid for every further turn, and a right one doubles at the third.
     """
-    if facts.success:
-        return 1.0 + float(facts.num_turns > 2)
-    return min(0.0, -1.0 + 0.05 * (facts.num_turns - 2))
+    return _paid_by_turns(facts.success, facts.num_turns)
+
+
+def maths_paper_executed(facts: Facts, config: RewardConfig) -> float:
+    """`maths_paper` with N = turns that did something: calls that ran without failure, the answer.
+
+    A call that failed and a turn without an action do not count, so that none of them pays; calls
+    that run and find nothing still do. Not in the paper, which pays for every turn.
+    """
+    return _paid_by_turns(
+        facts.success, facts.num_turns - facts.num_invalid - facts.num_failed_calls
+    )
+
+
+def _paid_by_turns(success: bool, num_turns: int) -> float:
+    if success:
+        return 1.0 + float(num_turns > 2)
+    return min(0.0, -1.0 + 0.05 * (num_turns - 2))
 
 
 def calibration(facts: Facts, config: RewardConfig) -> float:
@@ -113,6 +129,7 @@ TERMS: dict[str, Callable[[Facts, RewardConfig], float]] = {
     "invalid_actions": invalid_actions,
     "malformed_turns": malformed_turns,
     "maths_paper": maths_paper,
+    "maths_paper_executed": maths_paper_executed,
     "calibration": calibration,
     "log_score": log_score,
 }
@@ -142,6 +159,9 @@ def judge_rollout(
         num_invalid=sum(turn.parsed.action is None for turn in rollout.turns),
         num_malformed=sum(
             turn.parsed.action is not None and not turn.parsed.format_ok for turn in rollout.turns
+        ),
+        num_failed_calls=sum(
+            turn.parsed.action is not None and turn.tool_error for turn in rollout.turns
         ),
     )
     reward = sum(TERMS[name](facts, config) for name in config.terms)

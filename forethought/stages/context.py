@@ -20,6 +20,7 @@ from forethought.domains import Domain, make_domain
 from forethought.errors import InputError
 from forethought.files import make_folder
 from forethought.jsonl import write_json, write_text_atomic
+from forethought.rewards.grading import check_grader
 from forethought.rewards.ruling import Judge
 from forethought.rewards.terms import RewardConfig
 from forethought.rollout.backend import Sampling
@@ -92,6 +93,7 @@ def open_run(config: RunConfig, out: str | Path, *, resume: bool) -> Context:
     Raises:
         InputError: the folder cannot be made, it holds another run and `resume` is off, or it was
             made with another configuration.
+        MissingError: the tasks are mathematics, and math-verify does not judge here.
     """
     root = make_folder(out, "--out")
     paths = RunPaths(root)
@@ -121,6 +123,8 @@ def open_run(config: RunConfig, out: str | Path, *, resume: bool) -> Context:
         write_json(paths.resolved, resolved)
     judge = judge_of(config)
     domain = make_domain(config)
+    if domain.env_name != "search_qa":  # before anything is trained on its word
+        check_grader("maths")
     return Context(config=config, paths=paths, domain=domain, resume=resume, judge=judge)
 
 

@@ -27,9 +27,13 @@ def setting_for(
     temperature: float,
     mode: str,
     label: str = "",
+    attempts: int = 1,
     estimate: Estimate | None = None,
 ) -> EvalSetting:
-    """The evaluation setting of a run at one temperature; `label` is what progress calls it."""
+    """The evaluation setting of a run at one temperature, with so many attempts at each task.
+
+    `label` is what progress calls it.
+    """
     section = context.config.eval
     return EvalSetting(
         domain=context.domain,
@@ -39,6 +43,7 @@ def setting_for(
         seed=context.config.seed,
         split=section.split,
         mode=mode,
+        samples=attempts,
         smoke=context.config.smoke,
         resamples=section.resamples,
         wave=context.config.rollout.max_batch,
@@ -75,7 +80,12 @@ def evaluate_stage(context: Context, policy: Policy, stage: str) -> dict[str, di
             summaries[label] = read_summary(folder / "summary.json")
             continue
         setting = setting_for(
-            context, temperature=temperature, mode=way.prompt, label=label, estimate=estimate
+            context,
+            temperature=temperature,
+            mode=way.prompt,
+            label=label,
+            attempts=section.attempts if label == name else 1,
+            estimate=estimate,
         )
         rollouts = play(setting, tasks, policy, backend, way)
         result = Evaluated(

@@ -126,7 +126,7 @@ def load_of(config: RunConfig, size: EpisodeSize = ASSUMED) -> Load:
     whole = config.prepare.num_episodes * config.midtrain.epochs + arms * rl_rollouts
     trained = whole * size.tokens
     trained += arms * config.sft.num_episodes * config.sft.epochs * sample
-    evals = (2 + 2 * arms) * config.eval.num_tasks * (2 if config.eval.greedy_too else 1)
+    evals = (2 + 2 * arms) * config.eval.num_tasks * (config.eval.attempts + config.eval.greedy_too)
     return Load(
         train_tokens=trained,
         sample_tokens=(arms * rl_rollouts + evals) * size.sampled

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from forethought.stats.attempts import pass_at_k, shown
 from forethought.stats.metrics import FORECAST_METRICS, Array, mean, ratio
 from forethought.stats.selective import SELECTIVE_METRICS
 from forethought.types import Episode, EpisodeTurn, StopReason
@@ -112,6 +113,10 @@ def _plain_columns(valid: Sequence[Episode], index: dict[str, int]) -> dict[str,
             "format_ok": _pooled(episodes, lambda turn: float(turn.format_ok)),
             "q_missing": _pooled(episodes, lambda turn: float(q_of(turn, "") is None)),
             "tool_error_rate": _pooled(episodes, _tool_error),
+            "tool_use_rate": _column([(float(any(map(_calls, e.turns))), t) for e, t in episodes]),
+            "execution_error_rate": _pooled(
+                episodes, lambda turn: float(turn.tool_error) if _calls(turn) else None
+            ),
             "q_modal_share": _pooled(
                 episodes, lambda turn: None if (q := q_of(turn, "")) is None else float(q == mode)
             ),
@@ -125,6 +130,7 @@ def _plain_columns(valid: Sequence[Episode], index: dict[str, int]) -> dict[str,
         }
         | _beside_a_judge(episodes)
         | _votes(episodes)
+        | _attempts(episodes)
         | _held_back(episodes)
     )
 
@@ -161,9 +167,7 @@ def _votes(episodes: Sequence[tuple[Episode, int]]) -> dict[str, Column]:
     Only where tasks have several rollouts; n = tasks. The first of two equal answers wins, a
     rollout without an answer has no vote, and one without an estimate none that is weighed by it.
     """
-    by_task: dict[int, list[Episode]] = {}
-    for episode, task in episodes:
-        by_task.setdefault(task, []).append(episode)
+    by_task = _by_task(episodes)
     if all(len(members) < 2 for members in by_task.values()):
         return {}
     weights = {"success_voted": lambda e: 1.0, "success_voted_q": _last_q}
@@ -171,6 +175,32 @@ def _votes(episodes: Sequence[tuple[Episode, int]]) -> dict[str, Column]:
         name: _column([(_elected(members, weigh), task) for task, members in by_task.items()])
         for name, weigh in weights.items()
     }
+
+
+def _by_task(episodes: Sequence[tuple[Episode, int]]) -> dict[int, list[Episode]]:
+    by_task: dict[int, list[Episode]] = {}
+    for episode, task in episodes:
+        by_task.setdefault(task, []).append(episode)
+    return by_task
+
+
+def _attempts(episodes: Sequence[tuple[Episode, int]]) -> dict[str, Column]:
+    """mean@K and pass@k where tasks have several rollouts; n = tasks.
+
+    A task that lost rollouts to the machine has fewer than the others, and is in no pass@k of more.
+    """
+    counted = [
+        (task, len(members), sum(e.success or 0 for e in members))
+        for task, members in _by_task(episodes).items()
+    ]
+    most = max((n for _, n, _ in counted), default=0)
+    if most < 2:
+        return {}
+    found = {f"mean_at_{most}": _column([(right / n, task) for task, n, right in counted])}
+    for k in shown(most):
+        rows = [(pass_at_k(n, right, k), task) for task, n, right in counted if n >= k]
+        found[f"pass_at_{k}"] = _column(rows)
+    return found
 
 
 def _last_q(episode: Episode) -> float:
@@ -206,6 +236,10 @@ def _pooled(
         for e, task in episodes
     ]
     return _column([row for rows in scores for row in rows], n=sum(map(bool, scores)))
+
+
+def _calls(turn: EpisodeTurn) -> bool:
+    return turn.action is not None and turn.action.kind != "answer"
 
 
 def _tool_error(turn: EpisodeTurn) -> float | None:

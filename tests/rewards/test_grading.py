@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from forethought.errors import InputError
 from forethought.rewards.grading import grade, squad_normalise, token_f1
 from forethought.rewards.maths import equal
 
+ADVERSARIAL = ("flood of boxes", "hedges", "injection", "no answer", "sign", "large")
 CASES = json.loads((Path(__file__).parents[1] / "cases/grading.json").read_text("utf-8"))
 TEXT = st.text("abc the.,!", max_size=12)
 
@@ -29,6 +29,14 @@ def test_case(case):
             assert getattr(verdict, field) == case[field]
     if "f1" in case:
         assert verdict.f1 == pytest.approx(case["f1"])
+
+
+def test_there_are_hundreds_of_maths_cases_of_both_verdicts_and_every_kind():
+    maths = [case for case in CASES if case["kind"] == "maths"]
+    right = sum(case["expected"] for case in maths)
+    assert len(maths) >= 500 and min(right, len(maths) - right) >= 200
+    topics = {case["id"].split(":")[0].removeprefix("maths, ") for case in maths}
+    assert {*ADVERSARIAL, "units", "intervals", "sets and lists", "outputs of models"} <= topics
 
 
 def test_normalisation_is_that_of_squad():
@@ -66,31 +74,6 @@ def test_an_answer_that_is_given_needs_no_box():
 def test_an_unknown_kind_or_no_answers_is_the_users_mistake(kind, answers):
     with pytest.raises(InputError):
         grade(kind, "x", answers)
-
-
-def test_maths_works_outside_the_main_thread():
-    found: list[bool] = []
-    thread = threading.Thread(
-        target=lambda: found.append(grade("maths", "\\boxed{\\frac12}", ["0.5"]).correct)
-    )
-    thread.start()
-    thread.join(timeout=30)
-    assert found == [True]
-
-
-@pytest.mark.parametrize(
-    "expression",
-    [
-        "9^{9^{9^{9}}}", "9**9**9**9", "10^{10^{10}}", "100000!", "((5!)!)!", "(1000!)!",
-        "\\binom{100000}{50000}", "\\sum_{k=1}^{10^9} k", "(x+1)^{500}", "2^{99999999}",
-        "1e99999999", "(" * 200 + "1" + ")" * 200, "x+" * 300 + "1",
-        "\\frac{1}{" * 60 + "2" + "}" * 60,
-        "9" * 5000, "x^{x^{x^{x^{9}}}}", "\\int_0^1 x^x dx", "\\prod_{n=1}^{100000} n",
-    ],
-)  # fmt: skip
-def test_expressions_that_could_run_for_long_are_compared_as_texts(expression):
-    assert grade("maths", f"\\boxed{{{expression}}}", ["7"]).method == "boxed+text"
-    assert grade("maths", f"\\boxed{{{expression}}}", [expression]).correct
 
 
 @given(st.integers(-(10**6), 10**6), st.integers(-(10**6), 10**6))

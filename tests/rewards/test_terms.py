@@ -103,6 +103,42 @@ def test_the_published_maths_reward_pays_a_wrong_answer_for_every_turn(answer, t
     assert judged.reward == pytest.approx(expected)
 
 
+def padded(answer: str, num_calls: int, *, failed: int = 0, void: int = 0) -> Rollout:
+    """Calls that ran, calls that failed, turns without an action, and the answer."""
+    kinds = ["python"] * (num_calls + failed) + [None] * void + ["answer"]
+    made = rollout(answer, *kinds, task_kind="maths")
+    turns = [
+        replace(turn, tool_error=num_calls <= number < num_calls + failed)
+        for number, turn in enumerate(made.turns)
+    ]
+    return replace(made, turns=tuple(turns))
+
+
+def worth(term: str, made: Rollout) -> float:
+    return judge_rollout(made, RewardConfig(terms=(term,))).reward
+
+
+@pytest.mark.parametrize("answer", ["42", "7"])
+@pytest.mark.parametrize("num_calls", [0, 1, 2, 5])
+def test_calls_that_ran_pay_the_same_under_both_maths_rewards(answer, num_calls):
+    made = padded(answer, num_calls)
+    assert worth("maths_paper_executed", made) == worth("maths_paper", made)
+
+
+@pytest.mark.parametrize("answer", ["42", "7"])
+@pytest.mark.parametrize("num_calls", [0, 1, 3])
+def test_padding_with_failing_calls_or_void_turns_pays_under_the_papers_reward_alone(
+    answer, num_calls
+):
+    plain = padded(answer, num_calls)
+    for padding in ({"failed": 4}, {"void": 4}, {"failed": 2, "void": 2}):
+        more = padded(answer, num_calls, **padding)
+        assert worth("maths_paper_executed", more) == worth("maths_paper_executed", plain)
+        gains = worth("maths_paper", more) > worth("maths_paper", plain)
+        # A right answer has its bonus from the third turn on, so then there is no more to gain.
+        assert gains is (answer == "7" or num_calls < 2)
+
+
 def test_every_term_is_documented_and_an_unknown_one_refused():
     assert all(term.__doc__ for term in TERMS.values())
     with pytest.raises(InputError, match="outcome"):
