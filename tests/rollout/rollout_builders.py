@@ -9,10 +9,14 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     PreTrainedTokenizerFast,
     Qwen3Config,
     Qwen3ForCausalLM,
@@ -47,7 +51,10 @@ def byte_tokenizer(texts: Sequence[str], size: int = 400) -> PreTrainedTokenizer
 
 
 def tiny_model(kind: str, seed: int = 0) -> Any:
-    """A random-weight model: "llama", "llama-gqa", "qwen3" or "neox"."""
+    """A random-weight model: "llama", "llama-gqa", "qwen3", "neox", "mistral" or "gemma3".
+
+    "mistral" has a window of 7 positions in all layers, "gemma3" one of 5 in three of four.
+    """
     torch.manual_seed(seed)
     size = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
     common = {**size, "vocab_size": VOCAB, "max_position_embeddings": 128, "num_attention_heads": 4}
@@ -55,6 +62,14 @@ def tiny_model(kind: str, seed: int = 0) -> Any:
         model: Any = GPTNeoXForCausalLM(GPTNeoXConfig(**common))
     elif kind == "qwen3":
         model = Qwen3ForCausalLM(Qwen3Config(**common, num_key_value_heads=2, head_dim=8))
+    elif kind == "mistral":
+        narrow = MistralConfig(**common, num_key_value_heads=2, sliding_window=7)
+        model = MistralForCausalLM(narrow)
+    elif kind == "gemma3":
+        kinds = ["sliding_attention", "full_attention", "sliding_attention", "sliding_attention"]
+        heads_of = {"num_key_value_heads": 1, "head_dim": 8, "query_pre_attn_scalar": 8}
+        layers = {"num_hidden_layers": 4, "layer_types": kinds, "sliding_window": 5}
+        model = Gemma3ForCausalLM(Gemma3TextConfig(**{**common, **heads_of, **layers}))
     else:
         heads = 1 if kind == "llama-gqa" else 4
         model = LlamaForCausalLM(LlamaConfig(**common, num_key_value_heads=heads))

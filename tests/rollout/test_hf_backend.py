@@ -12,9 +12,10 @@ from rollout_builders import VOCAB, byte_tokenizer, generate, prompts, request, 
 
 from forethought.errors import InputError, MissingError
 from forethought.rollout.backend import Completion, Request, Sampling
+from forethought.rollout.hf import wave
 from forethought.rollout.hf.backend import HFBackend
 
-KINDS = ("llama", "llama-gqa", "qwen3", "neox")
+KINDS = ("llama", "llama-gqa", "qwen3", "neox", "mistral", "gemma3")
 FORCED = ((5, 9), (11,), (3, 4, 8, 6), (2, 2))
 
 
@@ -146,8 +147,9 @@ def test_a_session_prefills_only_what_is_new() -> None:
     assert backend.stats.prefilled == len(ids) + 1 + 3 + len(after)
 
 
-def test_a_child_takes_over_the_common_beginning_of_its_parent() -> None:
-    model = tiny_model("qwen3")
+@pytest.mark.parametrize("kind", ["qwen3", "mistral", "gemma3"])
+def test_a_child_takes_over_the_common_beginning_of_its_parent(kind: str) -> None:
+    model = tiny_model(kind)
     backend = HFBackend(model)
     ids = prompts(1, shortest=8)[0]
     generate(backend, [request(ids, "parent", max_tokens=4)])
@@ -159,8 +161,9 @@ def test_a_child_takes_over_the_common_beginning_of_its_parent() -> None:
     assert done.ids == reference(model, branch, 5)
 
 
-def test_equal_prompts_of_a_wave_are_prefilled_once() -> None:
-    model = tiny_model("llama")
+@pytest.mark.parametrize("kind", ["llama", "mistral", "gemma3"])
+def test_equal_prompts_of_a_wave_are_prefilled_once(kind: str) -> None:
+    model = tiny_model(kind)
     backend = HFBackend(model)
     a, b = prompts(2)
     requests = [request(a if n % 3 else b, str(n), n, max_tokens=5) for n in range(9)]
@@ -268,22 +271,49 @@ def test_closing_ends_what_waits() -> None:
     assert asyncio.run(work(HFBackend(tiny_model("llama")))).stop == "abort"
 
 
-def test_a_sliding_window_is_refused_where_it_would_matter() -> None:
-    from transformers import Qwen3Config, Qwen3ForCausalLM
+@pytest.mark.parametrize("kind", ["mistral", "gemma3"])
+def test_a_window_counts_positions_and_not_columns(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second turn of ragged rows leaves gaps between columns; counted, they hide what is near."""
+    model = tiny_model(kind)
+    true = [[c.ids for c in done] for done in play(HFBackend(model), 2, temperature=0.0)]
 
-    config = Qwen3Config(
+    def columns(cached: Any, new: Any, edges: Any, count: int) -> torch.Tensor:
+        last = torch.tensor(cached) + torch.tensor(new)  # right-aligned, gaps counted like tokens
+        return (torch.arange(count)[None] - edges[1] + last[:, None]).clamp(min=0)
+
+    monkeypatch.setattr(wave, "column_positions", columns)
+    twin = [[c.ids for c in done] for done in play(HFBackend(model), 2, temperature=0.0)]
+    assert twin[0] == true[0]
+    assert twin[1] != true[1]
+
+
+def test_a_window_that_is_wide_enough_costs_no_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(wave, "windowed")
+    done = generate(HFBackend(tiny_model("mistral")), [request((3, 4), "a", max_tokens=5)])[0]
+    assert len(done.ids) == 5
+    with pytest.raises(NameError):
+        generate(HFBackend(tiny_model("mistral")), [request((3, 4), "a", max_tokens=6)])
+
+
+def test_windows_that_move_by_chunks_are_refused_where_they_would_matter() -> None:
+    from transformers import Llama4ForCausalLM, Llama4TextConfig
+
+    config = Llama4TextConfig(
         vocab_size=VOCAB,
         hidden_size=32,
         intermediate_size=48,
+        intermediate_size_mlp=48,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=8,
-        use_sliding_window=True,
-        sliding_window=16,
-        max_window_layers=0,
+        attention_chunk_size=16,
+        num_local_experts=1,
+        pad_token_id=0,
     )
-    model = Qwen3ForCausalLM(config).eval()
+    model = Llama4ForCausalLM(config).eval()
     ids = prompts(1)[0]
     done = generate(HFBackend(model), [request(ids, "a", temperature=0.0, max_tokens=5)])[0]
     assert done.ids == reference(model, ids, 5)

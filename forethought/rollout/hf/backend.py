@@ -212,7 +212,7 @@ class HFBackend:
         if self._layout is None:
             self._layout = probe_layout(self._model)
         rows = [self._row(request) for request in requests]
-        self._check_window(rows, self._layout.window)
+        self._check_window(rows, self._layout)
         options = WaveOptions(
             model=self._model,
             layout=self._layout,
@@ -258,11 +258,12 @@ class HFBackend:
         self.stats.sampled += sum(len(row.ids) for row in rows)
         self.stats.waves += 1
 
-    def _check_window(self, rows: list[Row], window: int | None) -> None:
+    def _check_window(self, rows: list[Row], layout: KvLayout) -> None:
         longest = max(len(row.request.ids) + row.budget for row in rows)
-        if window is not None and longest > window:
+        if layout.slides == "unknown" and layout.window is not None and longest > layout.window:
             raise MissingError(
-                f"batched decoding of {longest} tokens with a sliding window of {window}",
+                f"batched decoding of {longest} tokens with windows of {layout.window} and more "
+                "that are not all the same sliding window",
                 next_step="lower rollout.max_context_tokens to the window, or use another back-end",
             )
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
@@ -34,6 +34,8 @@ class KvLayout:
     dtype: torch.dtype
     device: torch.device
     window: int | None  # narrowest sliding window; None = all layers see everything
+    slides: Literal["none", "some", "all", "unknown"]  # which layers have it; unknown: windows that
+    # differ, or move by chunks
 
 
 def probe_layout(model: Any) -> KvLayout:
@@ -61,6 +63,13 @@ def probe_layout(model: Any) -> KvLayout:
     # Under autocast rotated keys are float32 and values are not; attention narrows both.
     dtypes = {t.dtype for t in tensors if t is not None}
     windows = [layer.sliding_window for layer in layers if getattr(layer, "is_sliding", False)]
+    config = model.config.get_text_config(decoder=True)
+    kinds = set(getattr(config, "layer_types", None) or ["sliding_attention"])
+    slides: Literal["none", "some", "all", "unknown"] = "none"
+    if windows and (len(set(windows)) > 1 or not kinds <= {"full_attention", "sliding_attention"}):
+        slides = "unknown"
+    elif windows:
+        slides = "all" if len(windows) == len(layers) else "some"
     return KvLayout(
         layers=len(layers),
         heads=first.shape[1],
@@ -68,6 +77,7 @@ def probe_layout(model: Any) -> KvLayout:
         dtype=min(dtypes, key=lambda dtype: dtype.itemsize),
         device=first.device,
         window=min(windows) if windows else None,
+        slides=slides,
     )
 
 
@@ -206,3 +216,41 @@ def additive(mask: torch.Tensor, layout: KvLayout) -> torch.Tensor:
     """0 where `mask` is true, else the lowest finite number, in the model's type."""
     zeros = torch.zeros(mask.shape, dtype=layout.dtype)
     return zeros.masked_fill_(~mask, torch.finfo(layout.dtype).min).to(layout.device)
+
+
+def column_positions(
+    cached: Sequence[int], new: Sequence[int], edges: tuple[int, int], columns: int
+) -> torch.Tensor:
+    """[B, columns] position in its sequence of what stands in a column; any number >= 0 in a gap.
+
+    Windows count positions: a cached prefix and the new ids behind it may be columns apart.
+    """
+    old_end, end = edges
+    column = torch.arange(columns)[None, :]
+    known = torch.tensor(cached)[:, None]
+    fresh = torch.tensor(new)[:, None]
+    places = torch.where(column < old_end, column - old_end, column - end + fresh) + known
+    return places.clamp_(min=0)
+
+
+def windowed(
+    mask: torch.Tensor, places: torch.Tensor, positions: torch.Tensor, layout: KvLayout
+) -> torch.Tensor | dict[str, torch.Tensor]:
+    """The mask in the form that a model with sliding windows takes.
+
+    Args:
+        mask: [B, 1, Q, E] additive, of layers that see everything.
+        places: [B, E or more] positions of the columns.
+        positions: [B, Q] of the queries; a query sees `window` positions, its own included.
+        layout: of the model; some or all of its layers have a window.
+
+    Returns:
+        One mask where all layers have the window, else one for each kind of layer by its name.
+    """
+    assert layout.window is not None
+    nearest = positions[:, None, :, None] - layout.window  # of those that are out of sight
+    far = places[:, None, None, : mask.shape[-1]] <= nearest
+    near = mask.masked_fill(far, torch.finfo(mask.dtype).min)
+    if layout.slides == "all":
+        return near
+    return {"full_attention": mask, "sliding_attention": near}

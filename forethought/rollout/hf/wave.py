@@ -16,8 +16,10 @@ from forethought.rollout.hf.cache import (
     KvLayout,
     WaveCache,
     additive,
+    column_positions,
     prefill_mask,
     visible_columns,
+    windowed,
 )
 from forethought.rollout.hf.sampler import RowSampler, StopRule
 
@@ -73,6 +75,9 @@ class Wave:
             self._source.append(leader[row.request.ids])
         old = max(row.cached for row in self._unique)
         self._edges = (old, old + max(row.new for row in self._unique))
+        window = options.layout.window
+        longest = max(len(row.request.ids) + row.budget for row in self._rows)
+        self._windowed = window is not None and longest > window
 
     @torch.inference_mode()
     def run(self) -> None:
@@ -129,19 +134,36 @@ class Wave:
         for number, row in enumerate(rows):
             ids[number, width - row.new :] = torch.tensor(row.request.ids[row.cached :])
             positions[number, width - row.new :] = torch.arange(row.cached, row.cached + row.new)
-        mask = prefill_mask(cached, new, self._edges, width)
+        mask = additive(prefill_mask(cached, new, self._edges, width)[:, None], cache.layout)
         cache.point(end - width, slice(first, last))
         self.prefilled += sum(new)
-        return self._forward(ids, positions, additive(mask[:, None], cache.layout), cache)
+        positions = positions.to(mask.device)
+        near = self._near(mask, self._places(rows, end), positions)
+        return self._forward(ids, positions, near, cache)
+
+    def _places(self, rows: Sequence[Row], columns: int) -> torch.Tensor | None:
+        """Positions of the columns [B, columns]; None where no window matters."""
+        if not self._windowed:
+            return None
+        cached, new = [row.cached for row in rows], [row.new for row in rows]
+        places = column_positions(cached, new, self._edges, columns)
+        return places.to(self._options.layout.device)
+
+    def _near(
+        self, mask: torch.Tensor, places: torch.Tensor | None, positions: torch.Tensor
+    ) -> Any:
+        """The mask in the form that the model takes."""
+        if places is None:
+            return mask
+        return windowed(mask, places, positions, self._options.layout)
 
     def _forward(
-        self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, cache: WaveCache
+        self, ids: torch.Tensor, positions: torch.Tensor, mask: Any, cache: WaveCache
     ) -> torch.Tensor:
-        device = cache.layout.device
         output = self._options.model(
-            input_ids=ids.to(device),
+            input_ids=ids.to(cache.layout.device),
             attention_mask=mask,
-            position_ids=positions.to(device),
+            position_ids=positions,
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
@@ -161,6 +183,7 @@ class Wave:
         mask = torch.nn.functional.pad(additive(visible, cache.layout), (0, budget))
         mask = mask[:, None, None, :]
         positions = torch.tensor([[len(row.request.ids)] for row in slots], device=device)
+        places = self._places(slots, end + budget)
         step = 0
         while True:
             ids, logprobs = sampler.draw(logits, step)
@@ -178,10 +201,12 @@ class Wave:
                 cache.rearrange(rows, used, used + self._slack(used))
                 sampler.keep(rows)
                 ids, mask, positions = ids[rows], mask[rows], positions[rows]
+                places = None if places is None else places[rows]
             elif used == cache.columns:
                 cache.rearrange(None, used, used + self._slack(used))
             cache.point(used)
-            logits = self._forward(ids[:, None], positions, mask[..., : used + 1], cache)
+            near = self._near(mask[..., : used + 1], places, positions)
+            logits = self._forward(ids[:, None], positions, near, cache)
             positions = positions + 1
             step += 1
 
