@@ -260,18 +260,30 @@ def rows(
                 **base,
                 "peer": peer,
                 "ratio": ratio(theirs, mine),
-                "same_first": round(statistics.mean(a[:1] == b[:1] for a, b in pairs), 4),
+                "same_first": round(statistics.mean(same_first(a, b) for a, b in pairs), 4),
                 "same_top": round(statistics.mean(same_top(a, b) for a, b in pairs), 4),
             }
 
 
+def same_first(mine: list[list[Any]], theirs: list[list[Any]]) -> bool:
+    """Whether the first hits of two lists of [id, score] are one page."""
+    return [hit[0] for hit in mine[:1]] == [hit[0] for hit in theirs[:1]]
+
+
 def same_top(mine: list[list[Any]], theirs: list[list[Any]]) -> bool:
-    """Whether two ranked lists of [id, score] are equal, ties with the last score aside."""
-    if len(mine) != len(theirs):
-        return False
-    last = mine[-1][1] * (1 + 1e-5) if mine else 0.0
-    first, second = ({name for name, score in hits if score > last} for hits in (mine, theirs))
-    return first == second
+    """Whether two ranked lists of [id, score] have the same ids, ties for the last place aside."""
+    if len(mine) != len(theirs) or not mine:
+        return mine == theirs
+    if {hit[0] for hit in mine} == {hit[0] for hit in theirs}:
+        return True
+    (_, a), (_, b) = mine[-1], theirs[-1]
+    tied = abs(a - b) <= 1e-5 * abs(a)
+    return tied and _above(mine) == _above(theirs)
+
+
+def _above(hits: list[list[Any]]) -> set[str]:
+    """Ids of the hits with a higher score than the last one."""
+    return {name for name, score in hits if score > hits[-1][1] * (1 + 1e-5)}
 
 
 def exponent(found: list[dict[str, Any]], side: str) -> float | None:

@@ -54,3 +54,19 @@ def test_a_corpus_that_is_too_small_is_told(tmp_path: Path) -> None:
     )
     assert done.returncode != 0 and "fewer than 8 lines" in done.stderr
     assert not (tmp_path / "x.json").exists()
+
+
+def test_ties_for_the_last_place_are_no_difference() -> None:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        from retrieval import same_first, same_top
+    finally:
+        sys.path.pop(0)
+    hits = [["a", 3.0], ["b", 2.0], ["c", 1.0]]
+    assert same_top(hits, [["a", 3.0], ["b", 2.0], ["d", 1.0]])
+    assert not same_top(hits, [["a", 3.0], ["b", 2.0], ["d", 1.1]])
+    assert same_top(hits, [["b", 30.0], ["a", 20.0], ["c", 10.0]])
+    assert not same_top(hits, [["a", 3.0], ["d", 2.0], ["c", 1.0]])
+    assert not same_top(hits, hits[:2])
+    assert same_first(hits, [["a", 9.0]]) and not same_first(hits, [["b", 3.0]])
+    assert same_top([], []) and same_first([], [])
