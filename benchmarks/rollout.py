@@ -58,7 +58,8 @@ def make_work(vocabulary: int, batch: int, turns: int, sampled: int) -> Work:
     draw = np.random.default_rng(0)
 
     def some(mean: int) -> list[int]:
-        return draw.integers(4, vocabulary, draw.integers(mean * 3 // 4, mean * 5 // 4)).tolist()
+        ids = draw.integers(4, vocabulary, draw.integers(mean * 3 // 4, mean * 5 // 4))
+        return [int(x) for x in ids]
 
     replies = [[some(sampled * 3 // 2) for _ in range(batch)] for _ in range(turns - 1)]
     return Work([some(2 * sampled) for _ in range(batch)], [*replies, [[]] * batch], sampled)
