@@ -12,6 +12,8 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 
 def spread(values: Sequence[float], unit: str) -> dict[str, Any]:
     """Median, least and largest."""
@@ -27,6 +29,14 @@ def ratio(theirs: Sequence[float], mine: Sequence[float]) -> dict[str, float]:
         "hi": max(theirs) / min(mine),
     }
     return {key: round(value, 4) for key, value in found.items()}
+
+
+def exponent(points: Sequence[tuple[float, float]]) -> float | None:
+    """Slope of log y over log x; None for fewer than two different x."""
+    if len({x for x, _ in points}) < 2:
+        return None
+    x, y = (np.log([point[i] for point in points]) for i in (0, 1))
+    return round(float(np.polyfit(x, y, 1)[0]), 3)
 
 
 def machine() -> dict[str, Any]:

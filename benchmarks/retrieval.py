@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measured import ratio, spread, write
+from measured import exponent, ratio, spread, write
 
 from forethought.data.corpora import read_corpus
 from forethought.tools.bm25_index import build_bm25, open_bm25
@@ -286,7 +286,7 @@ def _above(hits: list[list[Any]]) -> set[str]:
     return {name for name, score in hits if score > hits[-1][1] * (1 + 1e-5)}
 
 
-def exponent(found: list[dict[str, Any]], side: str) -> float | None:
+def growth(found: list[dict[str, Any]], side: str) -> float | None:
     """Slope of log build time over log passages, over the first peer's rows."""
     builds = [row for row in found if row["x"]["measure"] == "build" and side in row]
     names = [row.get("peer", {}).get("name") for row in builds]
@@ -295,10 +295,7 @@ def exponent(found: list[dict[str, Any]], side: str) -> float | None:
         for row, name in zip(builds, names, strict=True)
         if name == names[0]
     ]
-    if len({size for size, _ in points}) < 2:
-        return None
-    x, y = (np.log([point[i] for point in points]) for i in (0, 1))
-    return round(float(np.polyfit(x, y, 1)[0]), 3)
+    return exponent(points)
 
 
 def main(words: list[str]) -> int:
@@ -342,7 +339,7 @@ def main(words: list[str]) -> int:
                     runs.setdefault(engine, []).append(measure(engine, corpus, queries))
             found += rows(size, runs.pop("forethought"), runs)
             corpus.unlink()
-    slopes = {"ours": exponent(found, "ours"), "peer": exponent(found, "peer")}
+    slopes = {"ours": growth(found, "ours"), "peer": growth(found, "peer")}
     more = {"exponent": slopes} if slopes["ours"] is not None else {}
     write(args.json, __doc__.splitlines()[0], found, **more)
     return 0
