@@ -299,6 +299,13 @@ class RolloutConfig(Section):
     )  # a longer reply, tags included, is cut; None: no bound
 
 
+class ToolsConfig(Section):
+    """Where programs run that the policy writes (data.source = "gsm8k")."""
+
+    sandbox: str = Field("auto", min_length=1)  # auto, a level, or package.module:Name
+    session: bool = False  # whether names of a call are there for the next ones of its episode
+
+
 class EvalConfig(Section):
     """Evaluation after each stage."""
 
@@ -341,6 +348,7 @@ class RunConfig(Section):
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     rollout: RolloutConfig = RolloutConfig()
+    tools: ToolsConfig = ToolsConfig()
     base: BaseTraining = BaseTraining()
     prepare: PrepareConfig = PrepareConfig()
     teacher: TeacherConfig = TeacherConfig()

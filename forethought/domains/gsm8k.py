@@ -17,12 +17,13 @@ from forethought.data.gsm8k import (
 )
 from forethought.domains import no_worlds
 from forethought.domains.taught import writer_of
-from forethought.envs.maths import MathsPython
+from forethought.envs.maths import MathsPython, MathsSession
 from forethought.errors import InputError
 from forethought.hindsight.trajectory import Step, Trajectory
 from forethought.hindsight.writer import MathsWriter, Writer
 from forethought.rollout.render import TextFormat
 from forethought.schema import RunConfig
+from forethought.tools.sandbox import open_sandbox
 from forethought.types import Action, Rollout, StopReason, Task, Truth
 
 VALIDATION_SHARE = 0.1
@@ -38,6 +39,8 @@ class Gsm8kDomain:
     writer: Writer
     seed: int
     max_annotations: int
+    sandbox: str  # a name of `open_sandbox`
+    session: bool
     imitate_failures: bool = False  # they are annotations with a planted slip
 
     @classmethod
@@ -51,6 +54,8 @@ class Gsm8kDomain:
             writer=writer_of(config, MathsWriter()),
             seed=config.seed,
             max_annotations=config.data.max_annotations,
+            sandbox=config.tools.sandbox,
+            session=config.tools.session,
         )
 
     @cached_property
@@ -98,8 +103,13 @@ class Gsm8kDomain:
         raise no_worlds("gsm8k")
 
     def make_env(self) -> Any:
-        """A Python tool in a limited subprocess."""
-        return MathsPython()
+        """A Python tool in a sandbox.
+
+        Raises:
+            MissingError: the sandbox that the configuration names, or one for `auto`, is not here.
+        """
+        kind = MathsSession if self.session else MathsPython
+        return kind(sandbox=open_sandbox(self.sandbox))
 
     def trajectories(self, num: int, tokenizer: Any, *, split: str = "train") -> list[Trajectory]:
         """Annotated solutions and their seeded failures."""

@@ -7,7 +7,7 @@ import pytest
 from forethought.envs.base import call_tool
 from forethought.envs.maths import MathsPython
 from forethought.errors import InputError
-from forethought.tools.python import SandboxLimits
+from forethought.tools.sandbox import SandboxLimits
 
 
 def env(max_calls: int | None = None, max_chars: int = 1000) -> MathsPython:
