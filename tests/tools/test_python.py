@@ -278,7 +278,7 @@ def test_a_level_that_is_not_here_and_an_unknown_one_are_told_apart(
     level: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(levels, "why_not", lambda name: "not today")
-    with pytest.raises(MissingError, match="not today.*apt install bubblewrap"):
+    with pytest.raises(MissingError, match=r"not today.*apt install bubblewrap"):
         run_python("print(1)", level=level)
     for unknown in ("nonsense", "no.such.module:Name", "os:getpid"):
         with pytest.raises(InputError, match="auto, limits, landlock, bwrap"):
@@ -293,7 +293,7 @@ def test_the_strongest_that_works_is_taken_and_limits_never_by_itself(
 ) -> None:
     monkeypatch.setattr(levels, "why_not", lambda name: "gone" if name in missing else "")
     if taken is None:
-        with pytest.raises(MissingError, match="bwrap: gone; landlock: gone.*apt install"):
+        with pytest.raises(MissingError, match=r"bwrap: gone; landlock: gone.*apt install"):
             strongest.__wrapped__()
     else:
         assert strongest.__wrapped__() == taken

@@ -23,7 +23,7 @@ from forethought.tools.sandbox import bubblewrap, seccomp, tree
 from forethought.tools.sandbox.session import LocalSession, start
 from forethought.tools.sandbox.types import Probe, Sandbox, SandboxLimits, SandboxResult
 
-LEVELS = ("limits", "landlock", "bwrap")
+LEVELS: tuple[str, ...] = ("limits", "landlock", "bwrap")
 """Weakest first."""
 
 AUTO = "auto"
