@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from forethought.tools.sandbox import SandboxLimits, SandboxResult, open_sandbox
+from forethought.tools.sandbox import SandboxLimits, SandboxResult, open_sandbox, tree
 from tests.tools.hostile_cases import CASES, Case
 
 LIMITS = SandboxLimits(
@@ -224,6 +224,19 @@ def test_landlock_contains(case: Case, world: World) -> None:
     found, result = effects(case, "landlock", world)
     assert not found, result
     assert case.killed is None or result.killed == case.killed, result
+
+
+OLDER = [c for c in CASES if c.kind in ("signals", "write", "network", "limits of others")]
+
+
+@pytest.mark.parametrize("case", parameters(OLDER))
+@pytest.mark.parametrize("abi", [1, 3])
+def test_an_older_landlock_contains_what_it_cannot_see_by_the_filter(
+    case: Case, abi: int, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1: no truncate, network or scopes; 3: no network or scopes."""
+    monkeypatch.setattr(tree, "landlock_version", lambda: abi)
+    assert not effects(case, "landlock", world)[0]
 
 
 @pytest.mark.parametrize("case", parameters([c for c in CASES if c.effect]))

@@ -43,7 +43,10 @@ _ENVIRONMENT = {
     "PYTHONUTF8": "1",
 }
 _DEVICES = ("null", "zero", "full", "random", "urandom")
-_ROOT_READS = ("keys", "timer_list", "vmallocinfo", "slabinfo", "kcore", "sched_debug")
+_ROOT_READS = (
+    *("keys", "timer_list", "vmallocinfo", "slabinfo", "kcore", "sched_debug"),
+    *("kpagecount", "kpageflags", "kpagecgroup"),
+)
 """Files of /proc that tell of the whole machine, and that a process of the true root may read."""
 
 
@@ -174,7 +177,13 @@ def start(kind: str, limits: SandboxLimits, cpu_s: int) -> Watch:
     finally:
         for descriptor in (control_end, info_end, rules):
             os.close(descriptor)
-    return BubblewrapWatch(process, control, limits, _first_process(info))
+    try:
+        return BubblewrapWatch(process, control, limits, _first_process(info))
+    except BaseException:
+        process.kill()  # and by --die-with-parent all inside
+        process.wait()
+        os.close(control)
+        raise
 
 
 def _first_process(info: int) -> int | None:

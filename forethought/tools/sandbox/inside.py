@@ -107,7 +107,8 @@ def _set_limits(cpu_s: int, memory: int, file_bytes: int, open_files: int, tasks
     for kind, value in wanted.items():
         hard = resource.getrlimit(kind)[1]
         bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (bound, bound))
+        last = bound + (kind == resource.RLIMIT_CPU and bound == value)  # first a signal that tells
+        resource.setrlimit(kind, (bound, last if hard == resource.RLIM_INFINITY else bound))
     try:
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory + _HANDLER_ROOM))
     except (ValueError, OSError):  # macOS maps more than that before a program begins
