@@ -22,8 +22,8 @@ from forethought.envs import ENVS
 from forethought.envs.base import call_tool, check_class, fork, row_of, snapshot, tools_of
 from forethought.envs.maths import MathsPython, MathsSession, Workbook
 from forethought.envs.search_qa import RemoteSearchQA, SearchQA
-from forethought.tools.sandbox import SandboxLimits
 from forethought.tools.retrieval import BM25Retriever, Document
+from forethought.tools.sandbox import SandboxLimits
 from forethought.types import Task
 
 SECRET = "zanzibar"

@@ -60,7 +60,7 @@ FILES = [
          effect=True),
     case("read", "with cat", f"import subprocess; subprocess.run(['cat', {CANARY}])", effect=True),
     case("read", "another program's scratch folder", "import glob",
-         "print([open(f).read() for f in glob.glob('@scratch@/sandbox-*/work/*')])", effect=True),
+         "print([open(f).read() for f in glob.glob('@scratch@/sandbox-*/*/*')])", effect=True),
     case("read", "the home folder", "import os", "print('ESCAPED', os.listdir('@home@'))",
          effect=True),
     refused("read", "password hashes", "open('/etc/shadow').read(1)"),

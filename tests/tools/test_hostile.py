@@ -45,11 +45,11 @@ class World:
         self.folder = folder / "outside"
         self.scratch = folder / "scratch"
         self.home = folder / "home"
-        for path in (self.folder, self.scratch / "sandbox-other/work", self.home / ".ssh"):
+        for path in (self.folder, self.scratch / "sandbox-other/inner", self.home / ".ssh"):
             path.mkdir(parents=True)
         self.planted = (
             self.folder / "canary",
-            self.scratch / "sandbox-other/work/answer",
+            self.scratch / "sandbox-other/inner/answer",
             self.home / ".ssh/id",
         )
         for path in self.planted:

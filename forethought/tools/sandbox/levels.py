@@ -32,21 +32,6 @@ _INSTALL = (
     'bubblewrap`), or name the level `limits` (`--level limits`, `tools.sandbox = "limits"`) '
     "where a container or a virtual machine holds the program"
 )
-_ESCAPE = """
-import os, socket
-found = set(os.environ) - {"PATH", "HOME", "TMPDIR", "LANG", "PYTHONHASHSEED", "PYTHONUTF8", "PWD"}
-try:
-    if "canary" in open(%r).read(): found.add("a file of the user")
-except OSError: pass
-try: open(%r, "a").write("!")
-except OSError: pass
-try: socket.socket(); found.add("a socket")
-except OSError: pass
-try:
-    if sum(name.isdecimal() for name in os.listdir("/proc")) > 3: found.add("other processes")
-except OSError: pass
-print("contained", *found)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,12 +170,32 @@ def why_not(level: str) -> str:
     return "" if probe.held else f"its test failed: {probe.text}"
 
 
+def _escape(canary: Path) -> str:
+    """A program that says what it found of the user, and tries to write to a file."""
+    known = {"PATH", "HOME", "TMPDIR", "LANG", "PYTHONHASHSEED", "PYTHONUTF8", "PWD"}
+    return f"""
+import os, socket
+found = set(os.environ) - {known!r}
+try:
+    if "canary" in open({str(canary)!r}).read(): found.add("a file of the user")
+except OSError: pass
+try: open({str(canary)!r}, "a").write("!")
+except OSError: pass
+try: socket.socket(); found.add("a socket")
+except OSError: pass
+try:
+    if sum(name.isdecimal() for name in os.listdir("/proc")) > 3: found.add("other processes")
+except OSError: pass
+print("contained", *found)
+"""
+
+
 def _contains(level: str) -> Probe:
     """Whether a program at a level finds files, a socket, other processes or variables."""
     with tempfile.TemporaryDirectory(prefix="forethought-probe-") as folder:
         canary = Path(folder, "canary")
         canary.write_text("canary")
-        told = LocalSandbox(level).run(_ESCAPE % (str(canary), str(canary)), SandboxLimits())
+        told = LocalSandbox(level).run(_escape(canary), SandboxLimits())
         whole = canary.read_text() == "canary"
     text = (told.stdout or told.stderr).strip()[-300:] + ("" if whole else ", wrote a file")
     return Probe(what="contains", held=told.stdout == "contained\n" and whole, text=text)
