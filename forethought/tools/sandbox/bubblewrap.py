@@ -21,8 +21,7 @@ import time
 from forethought.tools.sandbox import seccomp
 from forethought.tools.sandbox.paths import (
     OPEN_FILES,
-    inside_file,
-    interpreter,
+    inside_command,
     package_folders,
     prefix_paths,
     system_links,
@@ -31,7 +30,6 @@ from forethought.tools.sandbox.paths import (
 from forethought.tools.sandbox.types import SandboxLimits
 from forethought.tools.sandbox.watch import Watch, read_stat
 
-_INSIDE = "/sandbox/inside"
 _START_S = 5.0  # for bubblewrap to say which process it made
 _MAX_FILES = 20_000  # empty ones take memory that the size of /tmp does not count
 _ENVIRONMENT = {
@@ -42,7 +40,7 @@ _ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "PYTHONUTF8": "1",
 }
-_DEVICES = ("null", "zero", "full", "random", "urandom")
+_DEVICES = ("null", "zero", "urandom")
 _ROOT_READS = (
     *("keys", "timer_list", "vmallocinfo", "slabinfo", "kcore", "sched_debug"),
     *("kpagecount", "kpageflags", "kpagecgroup"),
@@ -154,8 +152,7 @@ def start(kind: str, limits: SandboxLimits, cpu_s: int) -> Watch:
     folders = package_folders(limits.packages)
     command = [
         *_command(limits.disk_mb, limits.packages),
-        *("--seccomp", str(rules), "--info-fd", str(info_end), "--", interpreter()),
-        *("-s", "-P", "-B", "-u", "-S", _INSIDE + os.path.splitext(inside_file())[1]),
+        *("--seccomp", str(rules), "--info-fd", str(info_end), "--", *inside_command()),
         *(kind, str(control_end), "-1", *map(str, bounds), ":".join(folders)),
     ]
     try:
@@ -230,7 +227,6 @@ def _command(disk_mb: int, packages: bool) -> tuple[str, ...]:
     for path in package_folders(packages):
         if not path.startswith(tuple(f"{other}/" for other in covered)):
             words += ["--ro-bind", path, path]
-    words += ["--ro-bind", inside_file(), _INSIDE + os.path.splitext(inside_file())[1]]
     words += ["--proc", "/proc"]
     if os.geteuid() == 0:
         for name in _ROOT_READS:

@@ -1,8 +1,8 @@
 """The inside of the sandbox: runs one program, or in a session one after another.
 
-Started in a fresh interpreter as
+Started in a fresh interpreter, as compiled code in its `-c`, with the arguments
 
-    inside.py program|session CONTROL STATUS CPU_S MEMORY FILE FILES TASKS PACKAGES [LANDLOCK ...]
+    program|session CONTROL STATUS CPU_S MEMORY FILE FILES TASKS PACKAGES [LANDLOCK ...]
 
 with the source, or the requests of a session, at standard input; it must not import forethought,
 and imports little, because every import is paid for by every call. It writes lines to the
@@ -25,7 +25,7 @@ import sys
 
 TYPE_CHECKING = False  # typing costs milliseconds
 if TYPE_CHECKING:
-    from typing import TextIO
+    from typing import Any, TextIO
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _KILL = 9
@@ -117,12 +117,12 @@ def _set_limits(cpu_s: int, memory: int, file_bytes: int, open_files: int, tasks
 
 
 def _confine(words: list[str]) -> None:
-    file, abi, rules, *paths = words
-    sys.path.insert(0, file.rpartition("/")[0])
-    import landlock_inside  # type: ignore[import-not-found]
+    import marshal
 
-    del sys.path[0], sys.modules["landlock_inside"]
-    landlock_inside.confine(int(abi), bytes.fromhex(rules), paths)
+    code, abi, rules, *paths = words
+    names: dict[str, Any] = {"__name__": "landlock_inside"}
+    exec(marshal.loads(bytes.fromhex(code)), names)
+    names["confine"](int(abi), bytes.fromhex(rules), paths)
 
 
 def _scope() -> dict[str, object]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import importlib.abc
 import importlib.util
+import marshal
 import os
 import site
 import sys
@@ -21,12 +23,17 @@ def interpreter() -> str:
 
 
 @functools.cache
-def inside_file() -> str:
-    """The program that runs inside, compiled if Python has kept it so: that saves each start."""
-    from forethought.tools.sandbox import inside
+def inside_code(name: str) -> str:
+    """A module of this package as compiled code in hex: no file is needed inside, nor compiled."""
+    spec = importlib.util.find_spec(f"forethought.tools.sandbox.{name}")
+    assert spec is not None and isinstance(spec.loader, importlib.abc.InspectLoader)
+    return marshal.dumps(spec.loader.get_code(spec.name)).hex()
 
-    kept = importlib.util.cache_from_source(inside.__file__)
-    return kept if os.path.isfile(kept) else inside.__file__
+
+def inside_command() -> tuple[str, ...]:
+    """The interpreter with the program that runs inside; its arguments come behind."""
+    start = f"import marshal; exec(marshal.loads(bytes.fromhex('{inside_code('inside')}')))"
+    return (interpreter(), "-s", "-P", "-B", "-u", "-S", "-c", start)
 
 
 @functools.cache

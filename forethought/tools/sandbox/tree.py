@@ -23,8 +23,8 @@ from pathlib import Path
 from forethought.tools.sandbox import seccomp
 from forethought.tools.sandbox.paths import (
     OPEN_FILES,
-    inside_file,
-    interpreter,
+    inside_code,
+    inside_command,
     package_folders,
     system_paths,
 )
@@ -131,7 +131,7 @@ def start(kind: str, level: str, limits: SandboxLimits, cpu_s: int) -> Watch:
         words += _landlock_words(str(work), limits.packages)
     try:
         process = subprocess.Popen(
-            [interpreter(), "-s", "-P", "-B", "-u", "-S", inside_file(), *map(str, words)],
+            [*inside_command(), *map(str, words)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -162,13 +162,11 @@ def _landlock_words(work: str, packages: bool) -> list[str]:
     abi = landlock_version()
     readable = [*system_paths(), *package_folders(packages), *_DEVICES_READ]
     paths = [f"r{path}" for path in readable if os.path.exists(path)]
-    file = Path(__file__).with_name("landlock_inside.py")
     return [
-        str(file),
+        inside_code("landlock_inside"),
         str(abi),
         seccomp.landlock_filter(abi).hex(),
         *paths,
-        f"r{file.parent}",
         "w/dev/null",
         f"w{work}",
     ]
