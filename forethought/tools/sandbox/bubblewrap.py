@@ -27,7 +27,7 @@ from forethought.tools.sandbox.paths import (
     system_links,
     system_paths,
 )
-from forethought.tools.sandbox.types import SandboxLimits
+from forethought.tools.sandbox.types import Killed, SandboxLimits
 from forethought.tools.sandbox.watch import Watch, read_stat
 
 _START_S = 5.0  # for bubblewrap to say which process it made
@@ -78,17 +78,23 @@ class BubblewrapWatch(Watch):
         self._selector.unregister(descriptor)
         return True
 
+    def look(self) -> Killed | None:
+        """As everywhere, but of a crowd no more than its size: a bomb grows while it is read."""
+        return "processes" if len(self._names()) > self.limits.tasks else super().look()
+
     def live(self) -> list[list[str]]:
         """The processes in the name space but its pid 1."""
+        found = (read_stat(f"{name}/stat", self._inside) for name in self._names())
+        return [fields for fields in found if fields is not None]
+
+    def _names(self) -> list[str]:
         if self._inside is None and not self._enter():
             return []
         assert self._inside is not None
         try:
-            names = [n for n in os.listdir(self._inside) if n.isdecimal() and n != "1"]
+            return [name for name in os.listdir(self._inside) if name.isdecimal() and name != "1"]
         except OSError:  # it has just ended
             return []
-        found = (read_stat(f"{name}/stat", self._inside) for name in names)
-        return [fields for fields in found if fields is not None]
 
     def disk_is_over(self) -> bool:
         """Whether /tmp has too many files; how large they are together is bounded by its size."""
