@@ -19,6 +19,7 @@ import subprocess
 import time
 
 from forethought.tools.sandbox import seccomp
+from forethought.tools.sandbox.group import Group, make
 from forethought.tools.sandbox.paths import (
     OPEN_FILES,
     inside_command,
@@ -57,9 +58,10 @@ class BubblewrapWatch(Watch):
         control_fd: int,
         limits: SandboxLimits,
         first: int | None,
+        group: Group | None,
     ) -> None:
         """`first` is the process that is pid 1 inside; None: it was gone at once."""
-        super().__init__(process, control_fd, limits)
+        super().__init__(process, control_fd, limits, group)
         self._first = first
         self._inside: int | None = None  # its /proc, and its /tmp
         self._disk: int | None = None
@@ -151,14 +153,16 @@ def start(kind: str, limits: SandboxLimits, cpu_s: int) -> Watch:
     Raises:
         OSError: bubblewrap could not be started.
     """
-    pipes = [os.pipe() for _ in range(3)]
-    (control, control_end), (info, info_end), (rules, rules_end) = pipes
+    group = make(limits.tasks)
+    pipes = [os.pipe() for _ in range(4)]
+    (control, control_end), (info, info_end), (rules, rules_end), (hold, release) = pipes
     os.write(rules_end, seccomp.bubblewrap_filter())  # fits a pipe
     bounds = (cpu_s, limits.memory_mb << 20, limits.file_mb << 20, OPEN_FILES, limits.tasks + 2)
     folders = package_folders(limits.packages)
     command = [
         *_command(limits.disk_mb, limits.packages),
-        *("--seccomp", str(rules), "--info-fd", str(info_end), "--", *inside_command()),
+        *("--seccomp", str(rules), "--info-fd", str(info_end), "--block-fd", str(hold), "--"),
+        *inside_command(),
         *(kind, str(control_end), "-1", *map(str, bounds), ":".join(folders)),
     ]
     try:
@@ -170,23 +174,34 @@ def start(kind: str, limits: SandboxLimits, cpu_s: int) -> Watch:
             stderr=subprocess.PIPE,
             cwd="/",
             env={},  # bubblewrap's own pid 1 keeps the environment that it was started with
-            pass_fds=(control_end, info_end, rules),
+            pass_fds=(control_end, info_end, rules, hold),
             start_new_session=True,
         )
     except OSError:
-        os.close(control)
-        os.close(info)
+        for descriptor in (control, info, release):
+            os.close(descriptor)
+        if group is not None:
+            group.remove()
         raise
     finally:
-        for descriptor in (control_end, info_end, rules):
+        for descriptor in (control_end, info_end, rules, hold):
             os.close(descriptor)
     try:
-        return BubblewrapWatch(process, control, limits, _first_process(info))
+        first = _first_process(info)
+        if group is not None and first is not None:
+            group.add(first)
+        with contextlib.suppress(BrokenPipeError):  # bubblewrap has failed, and says why
+            os.write(release, b"\n")  # only now, by --block-fd, the program starts: in the group
+        return BubblewrapWatch(process, control, limits, first, group)
     except BaseException:
         process.kill()  # and by --die-with-parent all inside
         process.wait()
         os.close(control)
+        if group is not None:
+            group.remove()
         raise
+    finally:
+        os.close(release)
 
 
 def _first_process(info: int) -> int | None:

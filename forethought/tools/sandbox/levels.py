@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from forethought.errors import InputError, MissingError
-from forethought.tools.sandbox import bubblewrap, seccomp, tree
+from forethought.tools.sandbox import bubblewrap, group, seccomp, tree
 from forethought.tools.sandbox.session import LocalSession, start
 from forethought.tools.sandbox.types import Probe, Sandbox, SandboxLimits, SandboxResult
 
@@ -226,9 +226,10 @@ def self_test(level: str) -> tuple[Probe, ...]:
         ),
     )
     place = open_sandbox(level)
+    more = {"bounds processes": f"; {group.bound()}"} if sys.platform == "linux" else {}
     results = [(name, place.run(code, quick), good) for name, code, good in programs]
     probes = [
-        Probe(what=name, held=good(r), text=f"exit {r.exit}, killed {r.killed}")
+        Probe(what=name, held=good(r), text=f"exit {r.exit}, killed {r.killed}" + more.get(name, ""))
         for name, r, good in results
     ]
     return (*probes, *([] if level == "limits" else [_contains(level)]))

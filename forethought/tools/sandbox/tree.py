@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from forethought.tools.sandbox import seccomp
+from forethought.tools.sandbox.group import Group, make
 from forethought.tools.sandbox.paths import (
     OPEN_FILES,
     inside_code,
@@ -47,9 +48,17 @@ class TreeWatch(Watch):
         limits: SandboxLimits,
         folder: tempfile.TemporaryDirectory[str],
         outside: frozenset[str],
+        group: Group | None,
     ) -> None:
-        """`descriptors` are control and status; `outside` are processes that were there before."""
-        super().__init__(process, descriptors[0], limits)
+        """`descriptors` are control and status; `outside` are processes that were there before.
+
+        Supervisor and program enter `group` here, before the program has got its source.
+        """
+        super().__init__(process, descriptors[0], limits, group)
+        if group is not None:
+            group.add(process.pid)
+            for pid in _tree(process.pid, outside):  # what was made before; later ones are born in
+                group.add(pid)
         self._folder, self._outside = folder, outside
         self._status_fd, self._status = descriptors[1], b""
         self._looks = 0
@@ -155,7 +164,7 @@ def start(kind: str, level: str, limits: SandboxLimits, cpu_s: int) -> Watch:
     finally:
         os.close(control_end)
         os.close(status_end)
-    return TreeWatch(process, (control, status), limits, folder, outside)
+    return TreeWatch(process, (control, status), limits, folder, outside, make(limits.tasks))
 
 
 def _landlock_words(work: str, packages: bool) -> list[str]:

@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable
 
+from forethought.tools.sandbox.group import Group
 from forethought.tools.sandbox.types import Killed, SandboxLimits, SandboxResult
 
 POLL_S = 0.01  # between two looks at the processes
@@ -29,11 +30,15 @@ class Watch:
     """One program, or the process of one session; see `TreeWatch` and `BubblewrapWatch`."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], control_fd: int, limits: SandboxLimits
+        self,
+        process: subprocess.Popen[bytes],
+        control_fd: int,
+        limits: SandboxLimits,
+        group: Group | None = None,
     ) -> None:
-        """Watches `process`, whose streams are pipes; owns `control_fd`."""
+        """Watches `process`, whose streams are pipes; owns `control_fd` and `group`."""
         assert process.stdin and process.stdout and process.stderr
-        self.process, self.limits = process, limits
+        self.process, self.limits, self.group = process, limits, group
         self.killed: Killed | None = None
         self.ended = False  # by itself
         self.ready = False  # the program was about to run
@@ -154,6 +159,8 @@ class Watch:
 
     def look(self) -> Killed | None:
         """The bound that the processes are over now, if any."""
+        if self.group is not None and self.group.met():
+            return "processes"
         live = self.live()
         tasks = sum(int(fields[_THREADS]) for fields in live)
         if len(live) > self.limits.processes or tasks > self.limits.tasks:
@@ -180,11 +187,17 @@ class Watch:
 
     def close(self) -> None:
         """`kill_all`, the last output, and nothing left open."""
+        if self.group is not None:
+            if self.killed is None and self.group.met():
+                self.killed = "processes"
+            self.group.shut()
         self.kill_all()
         limit = time.monotonic() + _DRAIN_S
         while self._open_outputs() and time.monotonic() < limit:
             self._step(0.05)
         self.process.wait()
+        if self.group is not None:
+            self.group.remove()
         self._selector.close()
         os.close(self._control_fd)
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
