@@ -14,6 +14,7 @@ import os
 import tempfile
 import time
 
+_OWN = "/proc/self/cgroup"
 _SLACK = 8  # above the limit of tasks, so that a look at a crowd finds that it is over the limit
 _GONE_S = 2.0  # for the last process to leave after it was killed
 
@@ -32,10 +33,11 @@ class Group:
 
     def met(self) -> bool:
         """Whether the kernel refused a process or a thread because of the bound."""
-        with contextlib.suppress(OSError, ValueError, IndexError):
+        try:
             with open(f"{self._folder}/pids.events", encoding="ascii") as stream:
                 return int(stream.read().split()[1]) > 0  # "max 3"
-        return False
+        except (OSError, ValueError, IndexError):
+            return False
 
     def shut(self) -> None:
         """Lets nothing start any more, so that no process can outrun those who kill."""
@@ -90,7 +92,7 @@ def bound() -> str:
 def _own_folder() -> str | None:
     """The folder of the `pids` group that this process is in; a process can be moved."""
     try:
-        with open("/proc/self/cgroup", encoding="utf-8") as stream:
+        with open(_OWN, encoding="utf-8") as stream:
             lines = [line.rstrip("\n").split(":", 2) for line in stream]
     except OSError:
         return None

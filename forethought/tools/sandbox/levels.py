@@ -216,7 +216,8 @@ def self_test(level: str) -> tuple[Probe, ...]:
         ("bounds output", "while True: print('x' * 999)", lambda r: r.killed == "output"),
         (
             "bounds processes",
-            "import os, time\nfor _ in range(8):\n    os.fork() or time.sleep(9)\ntime.sleep(9)",
+            "import os, time\nfor _ in range(8): os.fork() or (time.sleep(5), os._exit(0))\n"
+            "time.sleep(5)",
             lambda r: r.killed == "processes",
         ),
         (
@@ -229,7 +230,9 @@ def self_test(level: str) -> tuple[Probe, ...]:
     more = {"bounds processes": f"; {group.bound()}"} if sys.platform == "linux" else {}
     results = [(name, place.run(code, quick), good) for name, code, good in programs]
     probes = [
-        Probe(what=name, held=good(r), text=f"exit {r.exit}, killed {r.killed}" + more.get(name, ""))
+        Probe(
+            what=name, held=good(r), text=f"exit {r.exit}, killed {r.killed}" + more.get(name, "")
+        )
         for name, r, good in results
     ]
     return (*probes, *([] if level == "limits" else [_contains(level)]))
