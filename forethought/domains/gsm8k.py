@@ -22,7 +22,7 @@ from forethought.errors import InputError
 from forethought.hindsight.trajectory import Step, Trajectory
 from forethought.hindsight.writer import MathsWriter, Writer
 from forethought.rollout.render import TextFormat
-from forethought.schema import RunConfig
+from forethought.schema import RunConfig, ToolsConfig
 from forethought.tools.sandbox import open_sandbox
 from forethought.types import Action, Rollout, StopReason, Task, Truth
 
@@ -39,8 +39,7 @@ class Gsm8kDomain:
     writer: Writer
     seed: int
     max_annotations: int
-    sandbox: str  # a name of `open_sandbox`
-    session: bool
+    tools: ToolsConfig
     imitate_failures: bool = False  # they are annotations with a planted slip
 
     @classmethod
@@ -54,8 +53,7 @@ class Gsm8kDomain:
             writer=writer_of(config, MathsWriter()),
             seed=config.seed,
             max_annotations=config.data.max_annotations,
-            sandbox=config.tools.sandbox,
-            session=config.tools.session,
+            tools=config.tools,
         )
 
     @cached_property
@@ -108,8 +106,7 @@ class Gsm8kDomain:
         Raises:
             MissingError: the sandbox that the configuration names, or one for `auto`, is not here.
         """
-        kind = MathsSession if self.session else MathsPython
-        return kind(sandbox=open_sandbox(self.sandbox))
+        return python_env(self.tools)
 
     def trajectories(self, num: int, tokenizer: Any, *, split: str = "train") -> list[Trajectory]:
         """Annotated solutions and their seeded failures."""
@@ -125,6 +122,16 @@ class Gsm8kDomain:
     def truth(self, rollout: Rollout) -> Truth:
         """There is no oracle."""
         return Truth()
+
+
+def python_env(tools: ToolsConfig) -> MathsPython:
+    """The environment of maths problems, with programs where `tools` says.
+
+    Raises:
+        MissingError: the sandbox that is named, or one for `auto`, is not here.
+    """
+    kind = MathsSession if tools.session else MathsPython
+    return kind(sandbox=open_sandbox(tools.sandbox))
 
 
 def _rows(split: str) -> list[GsmRow]:

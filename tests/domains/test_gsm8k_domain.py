@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from forethought.config import load_config
-from forethought.domains import gsm8k
+from forethought.domains import gsm8k, make_domain
 from forethought.domains.gsm8k import VALIDATION_SHARE, Gsm8kDomain
 from forethought.envs.maths import MathsPython, MathsSession
 from forethought.tools.sandbox import open_sandbox
@@ -59,6 +59,13 @@ def test_planted_slips_are_told_and_not_imitated(domain: Gsm8kDomain) -> None:
     assert domain.imitate_failures is False
 
 
+SOURCES: dict[str, dict[str, str]] = {
+    "gsm8k": {},
+    "maths": {"data.source": "maths", "data.benchmarks": '["plain-maths:absent_train.jsonl"]'},
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize(
     ("keys", "kind", "level"),
     [
@@ -67,13 +74,17 @@ def test_planted_slips_are_told_and_not_imitated(domain: Gsm8kDomain) -> None:
     ],
 )
 def test_programs_of_the_policy_run_where_the_configuration_says(
-    keys: dict[str, str], kind: type[MathsPython], level: str, monkeypatch: pytest.MonkeyPatch
+    source: str,
+    keys: dict[str, str],
+    kind: type[MathsPython],
+    level: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     named: list[str] = []
     monkeypatch.setattr(
         gsm8k, "open_sandbox", lambda name: named.append(name) or open_sandbox(name)
     )
-    env = Gsm8kDomain.from_config(load_config("maths/gsm8k-smollm2", keys)).make_env()
+    env = make_domain(load_config("maths/gsm8k-smollm2", keys | SOURCES[source])).make_env()
     env.reset(question="?")
     assert type(env) is kind and env.python("print(6 * 7)") == "42"
     assert open_sandbox(named[0]).level == level
