@@ -153,8 +153,8 @@ def start(kind: str, limits: SandboxLimits, cpu_s: int) -> Watch:
     Raises:
         OSError: bubblewrap could not be started.
     """
-    group = make(limits.tasks)
     pipes = [os.pipe() for _ in range(4)]
+    group = make(limits.tasks)
     (control, control_end), (info, info_end), (rules, rules_end), (hold, release) = pipes
     os.write(rules_end, seccomp.bubblewrap_filter())  # fits a pipe
     bounds = (cpu_s, limits.memory_mb << 20, limits.file_mb << 20, OPEN_FILES, limits.tasks + 2)

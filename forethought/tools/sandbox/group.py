@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import subprocess
 import tempfile
 import time
 
@@ -26,10 +27,13 @@ class Group:
         """`folder` is a folder of a control group file system."""
         self._folder = folder
 
-    def add(self, pid: int) -> None:
-        """Takes in a process with all its threads; one that has ended is no error."""
-        with contextlib.suppress(OSError):
+    def add(self, pid: int) -> bool:
+        """Takes in a process with all its threads; False: it has ended, or may not be moved."""
+        try:
             self._write("cgroup.procs", pid)
+        except OSError:
+            return False
+        return True
 
     def met(self) -> bool:
         """Whether the kernel refused a process or a thread because of the bound."""
@@ -80,10 +84,13 @@ def make(tasks: int) -> Group | None:
 
 
 def bound() -> str:
-    """What bounds the number of processes here, in words."""
+    """What bounds the number of processes here, in words; tries it with a process."""
     if (made := make(1)) is not None:
+        with subprocess.Popen(("cat",), stdin=subprocess.PIPE) as process:
+            moved = made.add(process.pid)
         made.remove()
-        return "bounded by the kernel (control group)"
+        if moved:
+            return "bounded by the kernel (control group)"
     if hasattr(os, "geteuid") and os.geteuid() != 0:
         return "bounded by the kernel (RLIMIT_NPROC)"
     return "looked at every 10 ms only: no control group can be made, and root has no RLIMIT_NPROC"
