@@ -225,7 +225,7 @@ BULK = [
          "for _ in range(300): f.write(bytes(1 << 20))", "print('ESCAPED')"),
     case("disk", "many files", "for i in range(4000):",
          "    open(f'f{i}', 'wb').write(bytes(65536))", "print('ESCAPED')"),
-    case("disk", "many empty files", "for i in range(40_000):", "    open(f'f{i}', 'wb').close()",
+    case("disk", "many empty files", "for i in range(25_000):", "    open(f'f{i}', 'wb').close()",
          "print('ESCAPED')"),
     case("disk", "a sparse file", "f = open('a', 'wb')", "f.truncate(1 << 40)", "print('ESCAPED')"),
     case("disk", "files without a name", "import os, tempfile", "x = []", "for _ in range(100):",
