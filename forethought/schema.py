@@ -10,15 +10,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-RewardTerm = Literal[
-    "outcome", "invalid_actions", "malformed_turns", "maths_paper", "maths_paper_executed",
-    "calibration", "log_score",
-]  # fmt: skip
+RewardTerm = Literal["outcome", "invalid_actions", "malformed_turns", "calibration", "log_score",
+                     "maths_paper", "maths_paper_executed"]  # fmt: skip
 """Names of `forethought.rewards.terms.TERMS`."""
 
 MAX_EPOCHS = 1000
 """Passes over a corpus: nobody means more."""
-
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -246,11 +243,7 @@ class RlConfig(Section):
     brier_below: float = Field(0.15, ge=0, le=1)  # share of the Brier gradient for other layers
     refit_rollouts: int = Field(1000, ge=0)  # causal: of the finished policy, for its levels; 0: no
     refit_ridge: float = Field(1e-2, ge=0)  # of the regression that the refit begins with
-    terms: tuple[RewardTerm, ...] = (
-        "outcome",
-        "invalid_actions",
-        "malformed_turns",
-    )  # their sum is R
+    terms: tuple[RewardTerm, ...] = ("outcome", "invalid_actions", "malformed_turns")  # sum is R
     malformed_penalty: float = Field(0.5, ge=0)  # off the reward, a turn that breaks the format
     kl: float = Field(0.12, ge=0)  # weight of the KL to the policy that stage 3 began with
     kl_temperature: float = Field(0.5, gt=0)  # of that policy; below 1 the KL term sharpens
@@ -299,6 +292,13 @@ class RolloutConfig(Section):
     )  # a longer reply, tags included, is cut; None: no bound
 
 
+class ToolsConfig(Section):
+    """Where programs run that the policy writes (gsm8k, maths)."""
+
+    sandbox: str = Field("auto", min_length=1)  # auto, a level, or package.module:Name
+    session: bool = False  # whether names of a call are there for the next ones of its episode
+
+
 class EvalConfig(Section):
     """Evaluation after each stage."""
 
@@ -341,6 +341,7 @@ class RunConfig(Section):
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     rollout: RolloutConfig = RolloutConfig()
+    tools: ToolsConfig = ToolsConfig()
     base: BaseTraining = BaseTraining()
     prepare: PrepareConfig = PrepareConfig()
     teacher: TeacherConfig = TeacherConfig()

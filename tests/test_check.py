@@ -127,3 +127,5 @@ def test_the_sandbox_check_reports_every_limit(capsys: pytest.CaptureFixture[str
     assert main(["check", "sandbox", "--json"]) == 0
     rows: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
     assert rows and all(set(row) == set(Finding.__dataclass_fields__) for row in rows)
+    told = [row["text"] for row in rows if row["what"].endswith("bounds processes")]
+    assert len(told) == 3 and all("by the kernel" in x or "looked at" in x for x in told)

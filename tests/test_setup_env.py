@@ -224,3 +224,14 @@ def test_the_script_imports_only_the_standard_library() -> None:
     code = f"import runpy; runpy.run_path({str(ROOT / 'tools' / 'setup_env.py')!r})"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], check=False)
     assert done.returncode == 0
+
+
+def test_tests_without_bubblewrap_are_told_what_to_install(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for found, told in ((None, True), ("/usr/bin/bwrap", False)):
+        monkeypatch.setattr(setup_env.shutil, "which", lambda name, found=found: found)
+        for flags in ((), ("--dev",)):
+            setup_env.set_up(settings(checkout, *flags), FakeMachine(torch=PIN))
+            shown = capsys.readouterr().err
+            assert ("apt install bubblewrap" in shown) == (told and bool(flags))

@@ -16,6 +16,7 @@ import hashlib
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -289,9 +290,22 @@ def parse_flags(argv: Sequence[str], root: Path) -> Settings:
     )
 
 
+def sandbox_note() -> str:
+    """What to install for the tests of the sandbox; "" where it is there."""
+    if platform.system() != "Linux" or shutil.which("bwrap") is not None:
+        return ""
+    return (
+        "setup: bubblewrap is missing, so that tests of the sandbox will fail. Next: "
+        "apt install bubblewrap (Debian, Ubuntu), dnf install bubblewrap (Fedora)."
+    )
+
+
 def set_up(settings: Settings, run: Run) -> None:
     """Does what the settings ask for and prints the closing line."""
     started = time.monotonic()
+    note = sandbox_note() if settings.dev else ""
+    if note:
+        print(note, file=sys.stderr, flush=True)
     if is_fresh(settings) and not settings.lock:
         return
     if settings.venv is None:

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib import metadata, util
 
-from forethought.errors import ForethoughtError, InputError
+from forethought.errors import ForethoughtError, InputError, MissingError
 
 HELP = "A doctor for this machine; or check a configuration, an environment, the sandbox."
 OVERRIDES = True
@@ -83,8 +83,6 @@ def _findings(args: argparse.Namespace) -> Iterable[Finding]:
 
 def brief() -> str:
     """Python, torch build, threads and sandbox level in one line."""
-    from forethought.tools.python import sandbox_level
-
     words = [f"Python {platform.python_version()}"]
     if util.find_spec("torch") is None:
         words.append("no torch")
@@ -92,7 +90,7 @@ def brief() -> str:
         import torch
 
         words += [f"torch {torch.__version__}", f"{torch.get_num_threads()} threads"]
-    return ", ".join([*words, f"sandbox level {sandbox_level()}"])
+    return ", ".join([*words, f"sandbox level {_sandbox_level()}"])
 
 
 def doctor() -> list[Finding]:
@@ -143,13 +141,22 @@ def _torch() -> Finding:
     )
 
 
-def _sandbox_line() -> Finding:
-    from forethought.tools.python import sandbox_level
+def _sandbox_level() -> str:
+    """The level that programs of a policy get; "none" where it must be named."""
+    from forethought.tools.sandbox import strongest
 
-    bad = [finding.what for finding in check_sandbox() if finding.ok is False]
-    text = (
-        f"level {sandbox_level()}, every probe passed" if not bad else "failed: " + ", ".join(bad)
-    )
+    try:
+        return strongest()
+    except MissingError:
+        return "none"
+
+
+def _sandbox_line() -> Finding:
+    level = _sandbox_level()
+    if level == "none":
+        return Finding(what="sandbox", ok=None, text="none for `auto`: `forethought check sandbox`")
+    bad = [finding.what for finding in _probes(level) if not finding.ok]
+    text = f"level {level}, every probe passed" if not bad else "failed: " + ", ".join(bad)
     return Finding(what="sandbox", ok=not bad, text=text)
 
 
@@ -212,10 +219,24 @@ def _model(name: str) -> Finding:
 
 
 def check_sandbox() -> list[Finding]:
-    """Tries to break each limit of the Python tool and reports which ones held."""
-    from forethought.tools.python import self_test
+    """Tries to break each level of the Python tool and reports which ones held."""
+    from forethought.tools.sandbox import LEVELS, strongest, why_not
 
-    return [Finding(what=row.what, ok=row.held, text=row.text) for row in self_test()]
+    try:
+        found = [Finding(what="auto", ok=True, text=f"level {strongest()}")]
+    except MissingError as error:
+        found = [Finding(what="auto", ok=False, text=str(error))]
+    for level in reversed(LEVELS):
+        why = why_not(level)
+        found += [Finding(what=level, ok=None, text=f"not here: {why}")] if why else _probes(level)
+    return found
+
+
+def _probes(level: str) -> list[Finding]:
+    from forethought.tools.sandbox import self_test
+
+    rows = self_test(level)
+    return [Finding(what=f"{level}: {row.what}", ok=row.held, text=row.text) for row in rows]
 
 
 def check_env(name: str) -> list[Finding]:

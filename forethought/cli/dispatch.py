@@ -53,7 +53,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "credit": "advantages of every span from judged episodes",
         "retrieve": "search a corpus",
         "index": "index a corpus on disk, for retrieve, serve-search and eval",
-        "sandbox": "run a Python file under limits",
+        "sandbox": "run a Python file in a sandbox",
         "tokens": "the tokens of an episode with spans and weights",
         "decontaminate": "test questions among training rows",
     },

@@ -17,12 +17,13 @@ from forethought.data.gsm8k import (
 )
 from forethought.domains import no_worlds
 from forethought.domains.taught import writer_of
-from forethought.envs.maths import MathsPython
+from forethought.envs.maths import MathsPython, MathsSession
 from forethought.errors import InputError
 from forethought.hindsight.trajectory import Step, Trajectory
 from forethought.hindsight.writer import MathsWriter, Writer
 from forethought.rollout.render import TextFormat
-from forethought.schema import RunConfig
+from forethought.schema import RunConfig, ToolsConfig
+from forethought.tools.sandbox import open_sandbox
 from forethought.types import Action, Rollout, StopReason, Task, Truth
 
 VALIDATION_SHARE = 0.1
@@ -38,6 +39,7 @@ class Gsm8kDomain:
     writer: Writer
     seed: int
     max_annotations: int
+    tools: ToolsConfig
     imitate_failures: bool = False  # they are annotations with a planted slip
 
     @classmethod
@@ -51,6 +53,7 @@ class Gsm8kDomain:
             writer=writer_of(config, MathsWriter()),
             seed=config.seed,
             max_annotations=config.data.max_annotations,
+            tools=config.tools,
         )
 
     @cached_property
@@ -98,8 +101,12 @@ class Gsm8kDomain:
         raise no_worlds("gsm8k")
 
     def make_env(self) -> Any:
-        """A Python tool in a limited subprocess."""
-        return MathsPython()
+        """A Python tool in a sandbox.
+
+        Raises:
+            MissingError: the sandbox that the configuration names, or one for `auto`, is not here.
+        """
+        return python_env(self.tools)
 
     def trajectories(self, num: int, tokenizer: Any, *, split: str = "train") -> list[Trajectory]:
         """Annotated solutions and their seeded failures."""
@@ -115,6 +122,16 @@ class Gsm8kDomain:
     def truth(self, rollout: Rollout) -> Truth:
         """There is no oracle."""
         return Truth()
+
+
+def python_env(tools: ToolsConfig) -> MathsPython:
+    """The environment of maths problems, with programs where `tools` says.
+
+    Raises:
+        MissingError: the sandbox that is named, or one for `auto`, is not here.
+    """
+    kind = MathsSession if tools.session else MathsPython
+    return kind(sandbox=open_sandbox(tools.sandbox))
 
 
 def _rows(split: str) -> list[GsmRow]:

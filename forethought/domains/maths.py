@@ -16,15 +16,14 @@ from typing import Any
 from forethought.data.decontaminate import MOST, Asked, TestIndex
 from forethought.data.gsm8k import GsmTrajectory, episodes_from_annotations, parse_row
 from forethought.domains import no_worlds
-from forethought.domains.gsm8k import VALIDATION_SHARE, as_trajectory
+from forethought.domains.gsm8k import VALIDATION_SHARE, as_trajectory, python_env
 from forethought.domains.sets import dealt, grouped, rows_of, too_few
 from forethought.domains.taught import writer_of
-from forethought.envs.maths import MathsPython
 from forethought.errors import InputError
 from forethought.hindsight.trajectory import Trajectory
 from forethought.hindsight.writer import MathsWriter, Writer
 from forethought.rollout.render import TextFormat
-from forethought.schema import DataConfig, RunConfig
+from forethought.schema import DataConfig, RunConfig, ToolsConfig
 from forethought.types import Rollout, Task, Truth
 
 
@@ -33,6 +32,7 @@ class MathsDomain:
     """Problems of the named sets; they are read when first needed."""
 
     data: DataConfig
+    tools: ToolsConfig
     seed: int
     text_format: TextFormat
     writer: Writer
@@ -44,6 +44,7 @@ class MathsDomain:
         """The domain of a configuration."""
         return cls(
             data=config.data,
+            tools=config.tools,
             seed=config.seed,
             text_format=TextFormat(
                 name="maths",
@@ -96,8 +97,12 @@ class MathsDomain:
         raise no_worlds("maths")
 
     def make_env(self) -> Any:
-        """A Python tool in a limited subprocess."""
-        return MathsPython()
+        """A Python tool in a sandbox.
+
+        Raises:
+            MissingError: the sandbox that the configuration names, or one for `auto`, is not here.
+        """
+        return python_env(self.tools)
 
     def trajectories(self, num: int, tokenizer: Any, *, split: str = "train") -> list[Trajectory]:
         """Annotated solutions of GSM8K and their seeded failures, shuffled by the seed.

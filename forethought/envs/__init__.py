@@ -6,13 +6,14 @@ from importlib import import_module
 from typing import Any
 
 from forethought.envs.base import check_class
-from forethought.envs.maths import MathsPython, Workbook
+from forethought.envs.maths import MathsPython, MathsSession, Workbook
 from forethought.envs.search_qa import SearchQA
 from forethought.errors import InputError
 
 ENVS: dict[str, type[Any]] = {
     "search_qa": SearchQA,
     "maths": MathsPython,
+    "maths_session": MathsSession,
     "workbook": Workbook,
 }
 """Name -> class. A class outside this tree is named `package.module:Class`."""

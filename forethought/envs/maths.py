@@ -1,7 +1,7 @@
-"""Mathematical problems solved with a Python tool that runs in a limited subprocess.
+"""Mathematical problems solved with a Python tool that runs in a sandbox.
 
-`MathsPython` runs whole programs of the policy; `Workbook` has the two tools of the synthetic world
-of sums, whose calls become small Python programs of our own.
+`MathsPython` runs whole programs of the policy, `MathsSession` keeps names between them; `Workbook`
+has the two tools of the synthetic world of sums, whose calls become small programs of our own.
 """
 
 from __future__ import annotations
@@ -9,13 +9,29 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from forethought.envs.base import Observation
 from forethought.errors import InputError
-from forethought.tools.python import SandboxLimits, SandboxResult, last_line, run_python
-from forethought.tools.session import PythonSession, shared_session
+from forethought.tools.sandbox import (
+    Sandbox,
+    SandboxLimits,
+    SandboxResult,
+    SandboxSession,
+    last_line,
+    open_sandbox,
+    own_programs,
+)
 from forethought.worlds.workbook import physics
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """What changes in an episode."""
+
+    made: int = 0
+    kept: tuple[str, ...] = ()  # programs whose names are there; a fork runs them again
 
 
 class MathsPython:
@@ -26,6 +42,7 @@ class MathsPython:
         limits: SandboxLimits | None = None,
         max_calls: int | None = None,
         max_chars: int = 1000,
+        sandbox: Sandbox | None = None,
     ) -> None:
         """An environment for one rollout at a time.
 
@@ -33,9 +50,11 @@ class MathsPython:
             limits: bounds of one call.
             max_calls: the call after this many ends the episode; None = no bound.
             max_chars: characters of an observation.
+            sandbox: where programs run; None = the strongest level that works here.
 
         Raises:
             InputError: a bound that leaves nothing.
+            MissingError: no sandbox was named, and nothing stronger than `limits` works here.
         """
         if max_chars < 8 or (max_calls is not None and max_calls < 0):
             raise InputError(
@@ -47,11 +66,12 @@ class MathsPython:
         self._limits = limits or SandboxLimits()
         self._max_calls = max_calls
         self._max_chars = max_chars
-        self.state = 0  # calls made
+        self._sandbox = sandbox or open_sandbox()
+        self.state = Calls()
 
     def reset(self, **row: Any) -> None:
         """Begins an episode; the problem itself stands in the prompt."""
-        self.state = 0
+        self.state = Calls()
 
     def python(self, code: str) -> Observation:
         """Runs a Python program and shows what it prints.
@@ -62,15 +82,65 @@ class MathsPython:
         Returns:
             The printed text, or the last line of the error.
         """
-        if self._max_calls is not None and self.state >= self._max_calls:
-            return Observation("No calls are left.", done=True, info={"calls": self.state})
-        self.state += 1
+        return self._call(code)
+
+    def _call(self, code: str) -> Observation:
+        if self._max_calls is not None and self.state.made >= self._max_calls:
+            return Observation("No calls are left.", done=True, info={"calls": self.state.made})
+        self.state = replace(self.state, made=self.state.made + 1)
         if not code.strip():
             return Observation("Error: the program is empty.", failed=True)
-        result = run_python(code, self._limits)
+        result = self._run(code)
         text, failed = _told(result, self._limits)
-        info = {"exit": result.exit, "killed": result.killed, "calls": self.state}
+        info = {"exit": result.exit, "killed": result.killed, "calls": self.state.made}
         return Observation(_cut(text, self._max_chars), failed=failed, info=info)
+
+    def _run(self, code: str) -> SandboxResult:
+        return self._sandbox.run(code, self._limits)
+
+
+class MathsSession(MathsPython):
+    """Solve a problem with a Python interpreter that keeps its names for the whole episode."""
+
+    _session: SandboxSession | None = None
+    _ran: tuple[str, ...] = ()  # what made the session as it is
+
+    def reset(self, **row: Any) -> None:
+        """Begins an episode with an interpreter that knows nothing."""
+        super().reset(**row)
+        self._end()
+
+    def python(self, code: str) -> Observation:
+        """Runs a Python program and shows what it prints.
+
+        Args:
+            code: The program; names of earlier calls are there, unless one of them was stopped.
+
+        Returns:
+            The printed text, or the last line of the error.
+        """
+        return self._call(code)
+
+    async def __aexit__(self, *error: object) -> None:
+        """Ends the interpreter with the episode."""
+        self._end()
+
+    def _run(self, code: str) -> SandboxResult:
+        session = self._session
+        if session is None or not session.alive or self._ran != self.state.kept:
+            self._end()
+            session = self._session = self._sandbox.session(self._limits)
+            for earlier in self.state.kept:  # this instance is a fork, or the state was put back
+                session.run(earlier)
+        result = session.run(code)
+        self._ran = (*self.state.kept, code) if session.alive else ()
+        self.state = replace(self.state, kept=self._ran)
+        return result
+
+    def _end(self) -> None:
+        if self._session is not None:
+            self._session.close()
+        self._session, self._ran = None, ()
 
 
 def _told(result: SandboxResult, limits: SandboxLimits) -> tuple[str, bool]:
@@ -80,7 +150,7 @@ def _told(result: SandboxResult, limits: SandboxLimits) -> tuple[str, bool]:
             "time": f"no end within {limits.timeout_s:g} seconds",
             "memory": f"more than {limits.memory_mb} MB of memory",
             "output": f"more than {limits.output_bytes} bytes of output",
-            "processes": f"more than {limits.processes} processes",
+            "processes": f"more than {limits.processes} processes, or some that outlive a call",
         }
         return f"Error: the program was stopped: {why[result.killed]}.", True
     if result.exit != 0:
@@ -95,9 +165,9 @@ def _cut(text: str, max_chars: int) -> str:
 class Workbook:
     """Sums and loops with bounded fuel, size and number of calls."""
 
-    def __init__(self, session: PythonSession | None = None) -> None:
+    def __init__(self, session: SandboxSession | None = None) -> None:
         """An environment for one rollout at a time; `session` runs the programs."""
-        self._session = session or shared_session()
+        self._session = session or own_programs()  # level `limits`: no policy wrote them
         self.state = 0  # calls left
 
     def reset(self, **row: Any) -> None:
@@ -146,9 +216,10 @@ class Workbook:
 
     def _run(self, program: str) -> str:
         result = self._session.run(program)
-        if result.error:
-            if result.error != f"ArithmeticError: {physics.NO_INTEGER}":
-                raise RuntimeError(f"the calculator failed: {result.error}")
+        if result.exit != 0 or result.killed:
+            error = last_line(result.stderr)
+            if error != f"ArithmeticError: {physics.NO_INTEGER}":
+                raise RuntimeError(f"the calculator failed: {error or result.killed}")
             return physics.NO_INTEGER
         return physics.printed(int(result.stdout))
 

@@ -20,10 +20,10 @@ from transformers.utils import get_json_schema
 
 from forethought.envs import ENVS
 from forethought.envs.base import call_tool, check_class, fork, row_of, snapshot, tools_of
-from forethought.envs.maths import MathsPython, Workbook
+from forethought.envs.maths import MathsPython, MathsSession, Workbook
 from forethought.envs.search_qa import RemoteSearchQA, SearchQA
-from forethought.tools.python import SandboxLimits
 from forethought.tools.retrieval import BM25Retriever, Document
+from forethought.tools.sandbox import SandboxLimits
 from forethought.types import Task
 
 SECRET = "zanzibar"
@@ -68,6 +68,16 @@ CASES = {
         make=lambda: MathsPython(SandboxLimits(timeout_s=20.0)),
         columns={},
         good=(("python", "print(2**10)"), ("python", {"code": "print(3)"}), ("python", "print()")),
+        bad=(("python", ""), ("python", "1/0"), ("python", {"code": None})),
+    ),
+    "maths_session": Case(
+        make=lambda: MathsSession(SandboxLimits(timeout_s=20.0)),
+        columns={},
+        good=(
+            ("python", "x = 2"),
+            ("python", {"code": "x += 1; print(x)"}),
+            ("python", "print(x)"),
+        ),
         bad=(("python", ""), ("python", "1/0"), ("python", {"code": None})),
     ),
     "workbook": Case(

@@ -27,7 +27,7 @@ from forethought.data.gsm8k import (
 from forethought.domains.gsm8k import Gsm8kDomain
 from forethought.errors import InputError, MissingError
 from forethought.rewards.grading import grade
-from forethought.tools.python import run_python
+from forethought.tools.sandbox import run_python
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "gsm8k.jsonl"
 ROWS = load_gsm8k("train", FIXTURE)

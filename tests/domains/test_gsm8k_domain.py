@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from forethought.config import load_config
+from forethought.domains import gsm8k, make_domain
 from forethought.domains.gsm8k import VALIDATION_SHARE, Gsm8kDomain
+from forethought.envs.maths import MathsPython, MathsSession
+from forethought.tools.sandbox import open_sandbox
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "gsm8k.jsonl"
 
@@ -54,3 +57,34 @@ def test_half_of_the_test_rows_have_few_annotations_and_all_say_their_kind(
 def test_planted_slips_are_told_and_not_imitated(domain: Gsm8kDomain) -> None:
     assert any(not trajectory.success for trajectory in domain.trajectories(10**6, None))
     assert domain.imitate_failures is False
+
+
+SOURCES: dict[str, dict[str, str]] = {
+    "gsm8k": {},
+    "maths": {"data.source": "maths", "data.benchmarks": '["plain-maths:absent_train.jsonl"]'},
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    ("keys", "kind", "level"),
+    [
+        ({}, MathsPython, "bwrap"),
+        ({"tools.session": "true", "tools.sandbox": "landlock"}, MathsSession, "landlock"),
+    ],
+)
+def test_programs_of_the_policy_run_where_the_configuration_says(
+    source: str,
+    keys: dict[str, str],
+    kind: type[MathsPython],
+    level: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    named: list[str] = []
+    monkeypatch.setattr(
+        gsm8k, "open_sandbox", lambda name: named.append(name) or open_sandbox(name)
+    )
+    env = make_domain(load_config("maths/gsm8k-smollm2", keys | SOURCES[source])).make_env()
+    env.reset(question="?")
+    assert type(env) is kind and env.python("print(6 * 7)") == "42"
+    assert open_sandbox(named[0]).level == level

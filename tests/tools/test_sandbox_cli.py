@@ -8,6 +8,13 @@ from pathlib import Path
 import pytest
 
 from forethought.cli import main
+from forethought.tools.sandbox import (
+    SandboxLimits,
+    SandboxResult,
+    SandboxSession,
+    levels,
+    strongest,
+)
 
 FIELDS = ["stdout", "stderr", "exit", "killed", "level", "wall_s"]
 
@@ -30,7 +37,7 @@ def test_the_result_is_printed_whatever_the_program_did(
 ) -> None:
     assert run(tmp_path / "p.py", code, "--timeout", "1") == 0
     result = json.loads(capsys.readouterr().out)
-    assert list(result) == FIELDS and result["level"] == "limits"
+    assert list(result) == FIELDS and result["level"] == "bwrap"
     assert {key: result[key] for key in expected} == expected
 
 
@@ -40,7 +47,7 @@ def test_the_result_is_printed_whatever_the_program_did(
         (["--timeout", "0"], 2),
         (["--timeout", "nan"], 2),
         (["--level", "nonsense"], 2),
-        (["--level", "bwrap"], 4),
+        (["--level", "no.such.module:Sandbox"], 2),
     ],
 )
 def test_what_cannot_be_done_is_told(
@@ -49,6 +56,46 @@ def test_what_cannot_be_done_is_told(
     assert run(tmp_path / "p.py", "print(1)", *words) == code
     shown = capsys.readouterr()
     assert "Next: " in shown.err and shown.out == ""
+
+
+@pytest.mark.parametrize("level", ["limits", "landlock", "bwrap"])
+def test_the_level_that_is_named_is_what_ran(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], level: str
+) -> None:
+    assert run(tmp_path / "p.py", "print(1)", "--level", level) == 0
+    assert json.loads(capsys.readouterr().out)["level"] == level
+
+
+def test_a_level_that_is_not_here_is_exit_code_4_with_the_way_to_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(levels, "why_not", lambda name: "not installed")
+    for words in ([], ["--level", "bwrap"]):
+        strongest.cache_clear()
+        assert run(tmp_path / "p.py", "print(1)", *words) == 4
+        assert "apt install bubblewrap" in capsys.readouterr().err
+    strongest.cache_clear()
+
+
+class Container:
+    """A sandbox of somebody else."""
+
+    level = "container"
+
+    def run(self, code: str, limits: SandboxLimits) -> SandboxResult:
+        return SandboxResult(
+            stdout=code, stderr="", exit=0, killed=None, level="container", wall_s=0.5
+        )
+
+    def session(self, limits: SandboxLimits) -> SandboxSession:
+        raise NotImplementedError
+
+
+def test_a_sandbox_from_elsewhere_fits_behind_the_same_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path / "p.py", "1", "--level", f"{__name__}:Container") == 0
+    assert json.loads(capsys.readouterr().out)["stdout"] == "1"
 
 
 def test_a_file_that_cannot_be_read_is_named(

@@ -1,0 +1,132 @@
+"""A control group of its own for a program: the kernel bounds its tasks, however slow we look.
+
+`RLIMIT_NPROC` does not hold for the true root, whose processes the user name space of a sandbox
+still counts as root's, so that only the number of a `pids` group bounds a fork bomb there. The
+group is a folder below our own, of version 1 or 2 (Documentation/admin-guide/cgroup-v1/pids.rst and
+cgroup-v2.rst of Linux), and what bounds us bounds it. Where none can be made nothing else changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import subprocess
+import tempfile
+import time
+
+_OWN = "/proc/self/cgroup"
+_SLACK = 8  # above the limit of tasks, so that a look at a crowd finds that it is over the limit
+_GONE_S = 2.0  # for the last process to leave after it was killed
+
+
+class Group:
+    """A group below our own; see `make`."""
+
+    def __init__(self, folder: str) -> None:
+        """`folder` is a folder of a control group file system."""
+        self._folder = folder
+
+    def add(self, pid: int) -> bool:
+        """Takes in a process with all its threads; False: it has ended, or may not be moved."""
+        try:
+            self._write("cgroup.procs", pid)
+        except OSError:
+            return False
+        return True
+
+    def met(self) -> bool:
+        """Whether the kernel refused a process or a thread because of the bound."""
+        try:
+            with open(f"{self._folder}/pids.events", encoding="ascii") as stream:
+                return int(stream.read().split()[1]) > 0  # "max 3"
+        except (OSError, ValueError, IndexError):
+            return False
+
+    def shut(self) -> None:
+        """Lets nothing start any more, so that no process can outrun those who kill."""
+        with contextlib.suppress(OSError):
+            self._write("pids.max", 0)
+
+    def remove(self) -> None:
+        """Removes the group when its last process is gone; waits for that a little."""
+        deadline = time.monotonic() + _GONE_S
+        while os.path.isdir(self._folder):
+            with contextlib.suppress(OSError):
+                os.rmdir(self._folder)
+                return
+            if time.monotonic() > deadline:  # an empty folder of the kernel's is no harm
+                return
+            time.sleep(0.002)
+
+    def _write(self, name: str, value: int) -> None:
+        with open(f"{self._folder}/{name}", "w", encoding="ascii") as stream:
+            stream.write(str(value))
+
+
+def make(tasks: int) -> Group | None:
+    """A group for `tasks` processes and threads together and a few; None: none can be made."""
+    own = _own_folder()
+    if own is None or not os.access(own, os.W_OK):
+        return None
+    try:
+        folder = tempfile.mkdtemp(prefix="sandbox-", dir=own)
+    except OSError:
+        return None
+    made = Group(folder)
+    # Version 2: without `pids` in our own cgroup.subtree_control the file is not there.
+    if os.path.exists(f"{folder}/pids.max"):
+        with contextlib.suppress(OSError):
+            made._write("pids.max", tasks + _SLACK)
+            return made
+    made.remove()
+    return None
+
+
+def bound() -> str:
+    """What bounds the number of processes here, in words; tries it with a process."""
+    if (made := make(1)) is not None:
+        with subprocess.Popen(("cat",), stdin=subprocess.PIPE) as process:
+            moved = made.add(process.pid)
+        made.remove()
+        if moved:
+            return "bounded by the kernel (control group)"
+    if hasattr(os, "geteuid") and os.geteuid() != 0:
+        return "bounded by the kernel (RLIMIT_NPROC)"
+    return "looked at every 10 ms only: no control group can be made, and root has no RLIMIT_NPROC"
+
+
+def _own_folder() -> str | None:
+    """The folder of the `pids` group that this process is in; a process can be moved."""
+    try:
+        with open(_OWN, encoding="utf-8") as stream:
+            lines = [line.rstrip("\n").split(":", 2) for line in stream]
+    except OSError:
+        return None
+    places = {name: path for _, names, path in lines for name in names.split(",")}
+    for name in ("pids", ""):  # version 1, else 2
+        mount = _mounts().get(name)
+        if name in places and mount is not None:
+            below = os.path.relpath(places[name], mount[0])
+            if not below.startswith(".."):
+                return os.path.normpath(os.path.join(mount[1], below))
+    return None
+
+
+@functools.cache
+def _mounts() -> dict[str, tuple[str, str]]:
+    """Where the group file systems of `pids` (version 1) and "" (2) are: root and mount point."""
+    found: dict[str, tuple[str, str]] = {}
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as stream:
+            for line in stream:
+                first, _, last = line.partition(" - ")
+                root, point = first.split()[3:5]
+                kind, _, options = last.split()
+                if kind == "cgroup2":
+                    found[""] = root, point
+                elif kind == "cgroup" and "pids" in options.split(","):
+                    found["pids"] = root, point
+    except (OSError, ValueError):
+        return found
+    return found

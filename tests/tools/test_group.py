@@ -1,0 +1,111 @@
+"""The bound on processes that does not depend on how fast we look, and what is left of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from forethought.tools.sandbox import SandboxLimits, bubblewrap, group, open_sandbox, tree, watch
+
+LIMITS = SandboxLimits(timeout_s=4.0, memory_mb=128, processes=4)
+COUNT = """
+import os, time
+made = 0
+for _ in range(150):
+    try:
+        if os.fork() == 0: time.sleep(5); os._exit(0)
+        made += 1
+    except OSError: pass
+print(made, flush=True)
+"""
+LEVELS = ("limits", "landlock", "bwrap")
+
+needs_a_group = pytest.mark.skipif(
+    "control group" not in group.bound().split(":")[0], reason=f"processes are {group.bound()}"
+)
+
+
+@pytest.fixture
+def blind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks: as on a machine where the watcher gets no time."""
+    for kind in (watch.Watch, bubblewrap.BubblewrapWatch):
+        monkeypatch.setattr(kind, "look", lambda self: None)
+
+
+@needs_a_group
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_kernel_bounds_a_bomb_that_nobody_looks_at(level: str, blind: None) -> None:
+    """In a program and in a session."""
+    result = open_sandbox(level).run(COUNT, LIMITS)
+    made = int(result.stdout)
+    assert LIMITS.processes < made <= LIMITS.tasks + 8, result
+    assert result.killed == "processes", "the bound that it met is told, although nobody looked"
+    session = open_sandbox(level).session(LIMITS)
+    assert session.run("print(1)").stdout == "1\n"
+    assert int(session.run(COUNT).stdout) == pytest.approx(made, abs=3)
+    session.close()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="others have RLIMIT_NPROC")
+@pytest.mark.parametrize("level", LEVELS)
+def test_without_a_group_root_has_only_our_looks(
+    level: str, blind: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broken twin: all 150 are made, and the program still runs and is ended."""
+    for module in (bubblewrap, tree):
+        monkeypatch.setattr(module, "make", lambda tasks: None)
+    assert open_sandbox(level).run(COUNT, LIMITS).stdout == "150\n"
+
+
+@needs_a_group
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_group_goes_with_its_program(level: str) -> None:
+    own = group._own_folder()
+    assert own is not None
+    before = set(os.listdir(own))
+    during = open_sandbox(level).run("import time; time.sleep(0.1); print(1)", LIMITS)
+    assert during.stdout == "1\n" and set(os.listdir(own)) <= before
+
+
+@pytest.mark.parametrize(
+    ("groups", "mounts", "expected"),
+    [
+        ("8:pids:/a/b\n0::/x\n", "pids", "{}/pids/a/b"),
+        ("3:cpu,pids:/\n", "pids", "{}/pids"),
+        ("0::/user/one\n", "two", "{}/two/user/one"),
+        ("8:pids:/docker/7/c\n", "inside", "{}/pids/c"),
+        ("8:pids:/elsewhere\n", "inside", None),
+        ("0::/\n", "none", None),
+    ],
+)
+def test_our_own_group_is_found_in_both_versions(
+    groups: str,
+    mounts: str,
+    expected: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tables = {
+        "pids": {"pids": ("/", f"{tmp_path}/pids")},
+        "two": {"": ("/", f"{tmp_path}/two")},
+        "inside": {"pids": ("/docker/7", f"{tmp_path}/pids")},
+        "none": {},
+    }
+    told = tmp_path / "cgroup"
+    told.write_text(groups)
+    monkeypatch.setattr(group, "_OWN", str(told))
+    monkeypatch.setattr(group, "_mounts", lambda: tables[mounts])
+    assert group._own_folder() == (expected and expected.format(tmp_path))
+
+
+def test_where_none_can_be_made_nothing_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder without the files of the kernel, as with no `pids` in cgroup.subtree_control."""
+    monkeypatch.setattr(group, "_own_folder", lambda: str(tmp_path))
+    assert group.make(8) is None and not list(tmp_path.iterdir())
+    monkeypatch.setattr(group, "_own_folder", lambda: None)
+    assert group.make(8) is None and "control group" not in group.bound().split(":")[0]
+    assert open_sandbox("bwrap").run("print(1)", LIMITS).stdout == "1\n"
