@@ -204,3 +204,14 @@ def test_a_verdict_is_remembered_by_content(monkeypatch):
     monkeypatch.setattr(equality, "comparer", lambda: None)
     assert equal("x+x", "2x").equal
     any_equal.cache_clear()
+
+
+def test_the_memory_of_the_caller_is_not_that_of_the_process() -> None:
+    """A program that starts another hands its own peak on in `ru_maxrss`; a trainer has gigabytes."""
+    program = (
+        "held = bytearray(b'x') * (700 << 20)\n"
+        "from forethought.rewards.grading import grade\n"
+        "print(grade('maths', '(x+1)(x-1)', ['x^2-1'], is_answer=True))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "correct=True" in done.stdout, done.stderr
