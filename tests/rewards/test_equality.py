@@ -207,7 +207,7 @@ def test_a_verdict_is_remembered_by_content(monkeypatch):
 
 
 def test_the_memory_of_the_caller_is_not_that_of_the_process() -> None:
-    """A program that starts another hands its own peak on in `ru_maxrss`; a trainer has gigabytes."""
+    """`ru_maxrss` of a program begins with the peak of the one that started it: gigabytes."""
     program = (
         "held = bytearray(b'x') * (700 << 20)\n"
         "from forethought.rewards.grading import grade\n"
