@@ -73,6 +73,19 @@ def first_lines(corpus: Path, num: int, path: Path) -> None:
         raise SystemExit(f"{corpus}: fewer than {num} lines")
 
 
+def write_corpus(given: str | None, num: int, path: Path) -> None:
+    """The first passages of a corpus that was given, else made ones."""
+    first_lines(Path(given), num, path) if given else generate(path, num)
+
+
+def queries_of(questions: str | None, corpus: Path, num: int) -> list[str]:
+    """The first questions of a tasks.jsonl that was given, else words of the corpus."""
+    if not questions:
+        return made_queries(corpus, num)
+    lines = Path(questions).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["question"] for line in lines[:num]]
+
+
 def made_queries(corpus: Path, num: int) -> list[str]:
     """Six neighbouring words of passages spread over the corpus."""
     with corpus.open("rb") as stream:
@@ -324,14 +337,9 @@ def main(words: list[str]) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         for size in sizes:
             corpus = Path(scratch) / f"{size}.jsonl"
-            first_lines(Path(args.corpus), size, corpus) if args.corpus else generate(corpus, size)
+            write_corpus(args.corpus, size, corpus)
             queries = Path(scratch) / "queries.json"
-            if args.questions:
-                lines = Path(args.questions).read_text(encoding="utf-8").splitlines()
-                asked = [json.loads(line)["question"] for line in lines[: args.queries]]
-            else:
-                asked = made_queries(corpus, args.queries)
-            queries.write_text(json.dumps(asked))
+            queries.write_text(json.dumps(queries_of(args.questions, corpus, args.queries)))
             runs: dict[str, list[dict[str, Any]]] = {}
             for repeat in range(repeats):  # the sides take turns: a busy hour is shared by all
                 for engine in ("forethought", *names):

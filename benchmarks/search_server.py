@@ -2,18 +2,17 @@
 
     python benchmarks/search_server.py [--quick] --json FILE [--corpus C.jsonl --questions T.jsonl]
 
-`forethought serve-search` runs as a process over a mapped index. N clients, one
-thread each, ask again as soon as they have their answer, by the client that environments use; each
-answer is compared with a search in this process. Waits are wall milliseconds of one request with
-one query, so they say something on an idle machine only; the clients share its cores. The CPU
-seconds of the server beside them do not depend on that. The peer is the same search without a
-server, in one thread.
+`forethought serve-search` runs as a process over a mapped index. N clients, one thread each, ask
+again as soon as they have their answer, by the client that environments use; each answer is
+compared with a search in this process. Waits are wall milliseconds of one request with one query,
+so they say something on an idle machine only; the clients share its cores. The CPU seconds of the
+server beside them do not depend on that; `search_cpu_ms` is the same search in one thread without a
+server.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from measured import spread, write
-from retrieval import first_lines, generate, made_queries
+from retrieval import queries_of, write_corpus
 
 from forethought.tools.bm25_index import build_bm25, open_bm25
 from forethought.tools.remote import RemoteRetriever
@@ -115,13 +114,9 @@ def main(words: list[str]) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         corpus = folder / "corpus.jsonl"
-        first_lines(Path(args.corpus), size, corpus) if args.corpus else generate(corpus, size)
+        write_corpus(args.corpus, size, corpus)
         build_bm25(str(corpus), folder / "index" / "bm25")
-        if args.questions:
-            lines = Path(args.questions).read_text(encoding="utf-8").splitlines()
-            queries = [json.loads(line)["question"] for line in lines[:1000]]
-        else:
-            queries = made_queries(corpus, 1000)
+        queries = queries_of(args.questions, corpus, 1000)
         verb = ["serve-search", "--corpus", str(corpus), "--index", str(folder / "index")]
         command = [sys.executable, "-m", "forethought", *verb, "--port", "0"]
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

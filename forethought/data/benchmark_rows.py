@@ -67,10 +67,12 @@ def nq_task(row: JsonRow, place: Place) -> Task | None:
     columns: JsonRow = {}
     if "ctxs" in row:
         marked = _objects(row, "ctxs", place)
-        context = [_paragraph(_title(each, place), [_text(each, "text", place)]) for each in marked]
+        context = [
+            _paragraph(_title(each, place), [text_of(each, "text", place)]) for each in marked
+        ]
         columns |= {"paragraphs": context} | _gold(marked, context, "isgold")
     elif "paragraph" in row:
-        gold = _paragraph(_title(row, place), [_text(row, "paragraph", place)])
+        gold = _paragraph(_title(row, place), [text_of(row, "paragraph", place)])
         columns["paragraphs"] = [gold]
         columns["supporting"] = [_fact(gold["title"], None, gold["id"])]
     return _task(row, place, columns)
@@ -141,7 +143,7 @@ def musique_task(row: JsonRow, place: Place) -> Task | None:
     columns: JsonRow = {}
     marked = _objects(row, "paragraphs", place)
     context = [
-        _paragraph(_title(each, place), [_text(each, "paragraph_text", place)]) for each in marked
+        _paragraph(_title(each, place), [text_of(each, "paragraph_text", place)]) for each in marked
     ]
     numbered = {each.get("idx", i): context[i]["id"] for i, each in enumerate(marked)}
     if context:
@@ -149,8 +151,8 @@ def musique_task(row: JsonRow, place: Place) -> Task | None:
     columns |= _gold(marked, context, "is_supporting")
     steps = [
         {
-            "question": _text(each, "question", place),
-            "answer": _text(each, "answer", place),
+            "question": text_of(each, "question", place),
+            "answer": text_of(each, "answer", place),
             "triple": None,
             "paragraph": numbered.get(each.get("paragraph_support_idx")),
         }
@@ -178,7 +180,7 @@ def _task(row: JsonRow, place: Place, columns: JsonRow) -> Task | None:
     name = f"{place.split}/{place.line - 1}" if own in (None, "") else own
     return Task(
         id=f"{place.name}/{name}",
-        question=_text(row, next((k for k in _QUESTIONS if k in row), "question"), place).strip(),
+        question=text_of(row, next((k for k in _QUESTIONS if k in row), "question"), place).strip(),
         answers=answers,
         kind="maths" if row.get("ability") == "math" else "qa",  # a column of verl's mixed sets
         split=place.split,
@@ -290,7 +292,12 @@ def _objects(row: JsonRow, key: str, place: Place) -> list[JsonRow]:
     return found
 
 
-def _text(row: Mapping[str, Any], key: str, place: Place) -> str:
+def text_of(row: Mapping[str, Any], key: str, place: Place) -> str:
+    """A field that must be a text with something in it.
+
+    Raises:
+        InputError: it is not there, is no text, or is blank.
+    """
     value = row.get(key)
     if not isinstance(value, str) or not value.strip():
         fields = f"fields {', '.join(sorted(row))}" if key not in row else f"{key} = {value!r}"
@@ -299,7 +306,7 @@ def _text(row: Mapping[str, Any], key: str, place: Place) -> str:
 
 
 def _title(row: Mapping[str, Any], place: Place) -> str:
-    return "" if row.get("title") == "" else _text(row, "title", place)
+    return "" if row.get("title") == "" else text_of(row, "title", place)
 
 
 def _are_texts(values: Any) -> bool:

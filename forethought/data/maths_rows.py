@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from forethought.data.benchmark_rows import Place
+from forethought.data.benchmark_rows import Place, text_of
 from forethought.data.gsm8k_rows import parse_row
 from forethought.foresight.contents import boxes
 from forethought.jsonl import dumps
@@ -86,7 +86,7 @@ def number_task(row: JsonRow, place: Place) -> Task | None:
 
 def svamp_task(row: JsonRow, place: Place) -> Task | None:
     """SVAMP: `Body` and `Question` are one problem, by kind of operation."""
-    body, asked = _text(row, "Body", place).strip(), _text(row, "Question", place).strip()
+    body, asked = text_of(row, "Body", place).strip(), text_of(row, "Question", place).strip()
     body = body if body[-1] in ".?!," else f"{body}."  # as often as not the full stop is missing
     group = row.get("Type")
     columns = {"group": group} if isinstance(group, str) and group else {}
@@ -100,7 +100,7 @@ def _task(row: JsonRow, place: Place, answers: Sequence[str], columns: JsonRow) 
     own = next(
         (row[key] for key in _IDS if _is_id(row.get(key))), f"{place.split}/{place.line - 1}"
     )
-    problem = _text(row, next((key for key in _PROBLEMS if key in row), "problem"), place).strip()
+    problem = text_of(row, next((key for key in _PROBLEMS if key in row), "problem"), place).strip()
     context = row.get("context")
     if isinstance(context, str) and context.strip():
         problem = f"{context.strip()}\n{problem}"
@@ -161,11 +161,3 @@ def _numbers(row: JsonRow, place: Place) -> list[str]:
             raise place.refuse(f"answer {answer!r}", "a number")
         found.append(answer_text(int(plain) if plain.lstrip("+-").isdigit() else float(plain)))
     return found
-
-
-def _text(row: Mapping[str, Any], key: str, place: Place) -> str:
-    value = row.get(key)
-    if not isinstance(value, str) or not value.strip():
-        fields = f"fields {', '.join(sorted(row))}" if key not in row else f"{key} = {value!r}"
-        raise place.refuse(fields, f'a text "{key}"')
-    return value

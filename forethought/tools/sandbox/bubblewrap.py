@@ -22,6 +22,7 @@ from forethought.tools.sandbox import seccomp
 from forethought.tools.sandbox.group import Group, make
 from forethought.tools.sandbox.paths import (
     OPEN_FILES,
+    environment,
     inside_command,
     package_folders,
     prefix_paths,
@@ -33,14 +34,6 @@ from forethought.tools.sandbox.watch import Watch, read_stat
 
 _START_S = 5.0  # for bubblewrap to say which process it made
 _MAX_FILES = 20_000  # empty ones take memory that the size of /tmp does not count
-_ENVIRONMENT = {
-    "PATH": "/usr/local/bin:/usr/bin:/bin",
-    "HOME": "/tmp",
-    "TMPDIR": "/tmp",
-    "LANG": "C.UTF-8",
-    "PYTHONHASHSEED": "0",
-    "PYTHONUTF8": "1",
-}
 _DEVICES = ("null", "zero", "urandom")
 _ROOT_READS = (
     *("keys", "timer_list", "vmallocinfo", "slabinfo", "kcore", "sched_debug"),
@@ -236,7 +229,7 @@ def _command(disk_mb: int, packages: bool) -> tuple[str, ...]:
         *("--hostname", "sandbox", "--cap-drop", "ALL", "--die-with-parent", "--new-session"),
         "--clearenv",
     ]
-    for name, value in _ENVIRONMENT.items():
+    for name, value in environment("/tmp").items():
         words += ["--setenv", name, value]
     links = dict(system_links())
     for path in system_paths():

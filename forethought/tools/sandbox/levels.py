@@ -20,6 +20,7 @@ from typing import Any
 
 from forethought.errors import InputError, MissingError
 from forethought.tools.sandbox import bubblewrap, group, seccomp, tree
+from forethought.tools.sandbox.paths import environment
 from forethought.tools.sandbox.session import LocalSession, start
 from forethought.tools.sandbox.types import Probe, Sandbox, SandboxLimits, SandboxResult
 
@@ -172,7 +173,7 @@ def why_not(level: str) -> str:
 
 def _escape(canary: Path) -> str:
     """A program that says what it found of the user, and tries to write to a file."""
-    known = {"PATH", "HOME", "TMPDIR", "LANG", "PYTHONHASHSEED", "PYTHONUTF8", "PWD"}
+    known = {*environment(""), "PWD"}
     return f"""
 import os, socket
 found = set(os.environ) - {known!r}

@@ -57,6 +57,18 @@ def prefix_paths() -> tuple[str, ...]:
     return tuple(kept)
 
 
+def environment(home: str) -> dict[str, str]:
+    """All the variables that a program has, whose only folder is `home`."""
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "HOME": home,
+        "TMPDIR": home,
+        "LANG": "C.UTF-8",
+        "PYTHONHASHSEED": "0",
+        "PYTHONUTF8": "1",
+    }
+
+
 def system_paths() -> tuple[str, ...]:
     """Everything that a program may read, as paths that may be missing."""
     return (*_SYSTEM, *prefix_paths())

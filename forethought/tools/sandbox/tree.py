@@ -24,6 +24,7 @@ from forethought.tools.sandbox import seccomp
 from forethought.tools.sandbox.group import Group, make
 from forethought.tools.sandbox.paths import (
     OPEN_FILES,
+    environment,
     inside_code,
     inside_command,
     package_folders,
@@ -145,14 +146,7 @@ def start(kind: str, level: str, limits: SandboxLimits, cpu_s: int) -> Watch:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=work,
-            env={
-                "PATH": "/usr/local/bin:/usr/bin:/bin",
-                "HOME": str(work),
-                "TMPDIR": str(work),
-                "LANG": "C.UTF-8",
-                "PYTHONHASHSEED": "0",
-                "PYTHONUTF8": "1",
-            },
+            env=environment(str(work)),
             pass_fds=(control_end, status_end),
             start_new_session=True,
         )
