@@ -67,7 +67,6 @@ class HFBackend:
         *,
         tokenizer: Any | None = None,
         max_batch: int = 256,
-        prefill_tokens: int = PREFILL_TOKENS,
         dtype: torch.dtype | None = None,
         pause_below: float = 0.0,
         on_token: Callable[[Request, int], None] | None = None,
@@ -78,7 +77,6 @@ class HFBackend:
             model: a `transformers` causal language model.
             tokenizer: needed only for stop strings.
             max_batch: most requests decoded at a time; the rest wait, in order.
-            prefill_tokens: most ids, padding included, of one prefill forward pass.
             dtype: decode with a copy whose matrices have this type, under autocast, as a trainer
                 with autocast computes: `torch.bfloat16`.
             pause_below: a wave ends when fewer than this share of its rows go on; they pause, where
@@ -86,20 +84,19 @@ class HFBackend:
             on_token: called with the request and the id of every token as it is sampled.
 
         Raises:
-            InputError: `max_batch` or `prefill_tokens` < 1.
+            InputError: `max_batch` < 1.
         """
-        if max_batch < 1 or prefill_tokens < 1:
+        if max_batch < 1:
             raise InputError(
                 "HFBackend",
-                got=f"max_batch = {max_batch}, prefill_tokens = {prefill_tokens}",
-                expected="numbers from 1 on",
+                got=f"max_batch = {max_batch}",
+                expected="a number from 1 on",
                 next_step="correct rollout.max_batch",
             )
         self._model = model if dtype is None else _narrowed(model, dtype)
         self._dtype = dtype
         self._stop_rule = StopRule(tokenizer)
         self._max_batch = max_batch
-        self._prefill_tokens = prefill_tokens
         self._pause_below = pause_below
         self._on_token = on_token
         self._layout: KvLayout | None = None
@@ -107,6 +104,7 @@ class HFBackend:
         self._waiting: list[_Waiting] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._version = 0
+        self.prefill_tokens = PREFILL_TOKENS  # most ids, padding included, of one prefill pass
         self.stats = BackendStats()
 
     async def generate(self, request: Request) -> Completion:
@@ -221,7 +219,7 @@ class HFBackend:
             model=self._model,
             layout=self._layout,
             stop_rule=self._stop_rule,
-            prefill_tokens=self._prefill_tokens,
+            prefill_tokens=self.prefill_tokens,
             pause_below=self._pause_below,
             on_token=self._on_token,
             on_end=self._keep,
