@@ -284,6 +284,7 @@ class RolloutConfig(Section):
     max_turn_tokens: int = Field(96, ge=8)
     max_context_tokens: int = Field(400, ge=32)
     max_batch: int = Field(256, ge=1)
+    pause_below: float = Field(0.0, ge=0, lt=1)  # share of a wave whose turns join the next one
     bf16: bool = False  # sample with a bfloat16 copy of the weights
     old_blocks: bool = True  # whether later turns see the blocks of earlier ones
     top_k_documents: int | None = Field(None, ge=1)  # pages of a search; None: 2 in atlas, else 3
@@ -309,9 +310,8 @@ class EvalConfig(Section):
     greedy_too: bool = True
     resamples: int = Field(2000, ge=1)
     num_blocks: int = Field(250, ge=0)  # held-out blocks scored before and after stage 1
-    mode: str = (
-        ""  # of the evaluation at `temperature` (`list modes`); "": what the stage was taught
-    )
+    # of the evaluation at `temperature` (`list modes`); "": what the stage was taught
+    mode: str = ""
     imagine_k: int = Field(4, ge=0)  # 0 or 1: no such evaluation
     imagine_after: tuple[Literal["sft", "rl"], ...] = ("sft", "rl")
 

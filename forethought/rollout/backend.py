@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 from forethought.errors import InputError
 
-StopKind = Literal["stop", "length", "abort"]
+StopKind = Literal["stop", "length", "pause", "abort"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +57,8 @@ class Request:
     parent: str | None = None  # a session whose beginning this one shares
     noise: tuple[int, ...]  # key of the uniforms; token number = position in the sequence
     sampling: Sampling
+    begun: int = 0  # how many of the last `ids` are this turn's own, sampled before a pause
+    may_pause: bool = False  # the caller can go on with the rest of a turn in another request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,8 @@ class Completion:
 
     ids: tuple[int, ...]  # [n] new tokens, stop token included
     logprobs: tuple[float, ...]  # [n]
-    stop: StopKind  # "abort": the back-end gave up; `ids` may be cut short
+    stop: StopKind  # "pause": to be asked for again, with `ids` at its end and `begun` counted;
+    # "abort": the back-end gave up; `ids` may be cut short
     policy_version: int = 0
     reason: str = ""  # of an "abort", where one is known
 

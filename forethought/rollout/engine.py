@@ -1,8 +1,9 @@
 """Plays episodes: waves of turns through a back-end, tools between the waves.
 
-The schedule is a function of the seeds. All live rollouts submit a turn in rollout order; when all
-turns are there, the tools run in rollout order, those that are awaited side by side; nothing asks a
-clock what to do next, except a deadline on tool calls where one is set.
+The schedule is a function of the seeds. All live rollouts submit a turn in rollout order; a
+back-end may hand some of them back unfinished, which go on in the next wave beside the turns that
+follow the finished ones. Then the tools run in rollout order, those that are awaited side by side;
+nothing asks a clock what to do next, except a deadline on tool calls where one is set.
 """
 
 from __future__ import annotations
@@ -96,11 +97,11 @@ async def run_rollouts(
             completions = await asyncio.gather(
                 *(backend.generate(runner.request(live)) for live in active)
             )
-            for live, completion in zip(active, completions, strict=True):
-                runner.take(live, completion)
-            runner.ask(active)
+            pairs = zip(active, completions, strict=True)
+            whole = [live for live, completion in pairs if runner.take(live, completion)]
+            runner.ask(whole)
             # Coroutines start in this order: plain tools run one by one, awaited ones overlap.
-            await _all([runner.act(live) for live in active if live.call is not None])
+            await _all([runner.act(live) for live in whole if live.call is not None])
             for live in active:
                 live.wall_s = time.perf_counter() - began
     finally:
@@ -176,32 +177,39 @@ class _Runner:
 
     def _room(self, live: Live) -> int:
         """Tokens that the next turn may sample."""
-        forced = len(live.prefix)
-        context = self._config.max_context_tokens - len(live.ids) - forced
-        return min(self._sampling.max_tokens - forced, context)
+        there = len(live.prefix) + len(live.begun)
+        context = self._config.max_context_tokens - len(live.ids) - there
+        return min(self._sampling.max_tokens - there, context)
 
     def request(self, live: Live) -> Request:
-        """The next turn of a rollout that is ready."""
+        """The next turn of a rollout that is ready, or the rest of it."""
         return Request(
-            ids=(*live.ids, *live.prefix),
+            ids=(*live.ids, *live.prefix, *live.begun),
             session=live.session,
             parent=live.start.parent,
             noise=(*live.start.noise, len(live.turns)),
             sampling=replace(self._sampling, max_tokens=self._room(live)),
+            begun=len(live.begun),
+            may_pause=True,
         )
 
-    def take(self, live: Live, completion: Completion) -> None:
-        """Appends a sampled turn and decides what it leads to."""
+    def take(self, live: Live, completion: Completion) -> bool:
+        """Appends a sampled turn and decides what it leads to; False while it is not whole."""
+        ids = (*live.begun, *completion.ids)
+        logprobs = (*live.begun_logprobs, *completion.logprobs)
+        if completion.stop == "pause":
+            live.begun, live.begun_logprobs = ids, logprobs
+            return False
         if completion.stop == "abort":
             message = completion.reason or "the back-end gave up the request"
             live.error = RolloutError(kind="backend", message=message)
             live.end_by_error()
-            return
+            return True
         forced = live.prefix
         turn = self._format.build_turn(
             self._tokenizer,
-            (*forced, *completion.ids),
-            (*((0.0,) * len(forced)), *completion.logprobs),
+            (*forced, *ids),
+            (*((0.0,) * len(forced)), *logprobs),
             live.start.mode,
         )
         live.append(turn)
@@ -216,6 +224,7 @@ class _Runner:
             live.end_by_answer(action.text)
         else:
             live.call = action
+        return True
 
     def ask(self, lives: Sequence[Live]) -> None:
         """Ends the rollouts that the gate holds back behind their first turn."""

@@ -38,6 +38,8 @@ class Live:
     prompt: tuple[int, ...] = ()
     turns: list[Turn] = field(default_factory=list)
     prefix: tuple[int, ...] = ()  # still to be forced
+    begun: tuple[int, ...] = ()  # of the next turn, sampled before a pause
+    begun_logprobs: tuple[float, ...] = ()  # theirs
     call: Action | None = None  # a tool call that waits
     answer: str | None = None
     stop: StopReason | None = None
@@ -59,7 +61,7 @@ class Live:
     def append(self, turn: Turn) -> None:
         """Adds a sampled turn (its forced beginning included)."""
         self.turns.append(turn)
-        self.prefix = ()
+        self.prefix, self.begun, self.begun_logprobs = (), (), ()
 
     def observe(self, text: str, ids: tuple[int, ...], failed: bool) -> None:
         """Adds the reply to the last turn."""

@@ -60,7 +60,7 @@ def test_turns_that_forget_are_sampled_behind_what_was_kept() -> None:
     generate = backend.generate
 
     async def heard(request: Request) -> Completion:
-        asked.append(request.ids)
+        asked.append(request.ids[: len(request.ids) - request.begun])
         return await generate(request)
 
     backend.generate = heard  # type: ignore[method-assign]

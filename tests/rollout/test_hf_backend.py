@@ -104,12 +104,9 @@ def test_log_probabilities_are_those_of_a_full_forward_pass(kind: str, temperatu
 def test_greedy_ids_do_not_depend_on_batch_or_prefill_bounds() -> None:
     model = tiny_model("llama")
     whole = play(HFBackend(model), 3, temperature=0.0)
-    for backend in (
-        HFBackend(model, max_batch=1),
-        HFBackend(model, max_batch=4),
-        HFBackend(model, prefill_tokens=1),
-        HFBackend(model, prefill_tokens=17),
-    ):
+    for max_batch, prefill_tokens in ((1, 2048), (4, 2048), (256, 1), (256, 17)):
+        backend = HFBackend(model, max_batch=max_batch)
+        backend.prefill_tokens = prefill_tokens
         rounds = play(backend, 3, temperature=0.0)
         assert [[c.ids for c in r] for r in rounds] == [[c.ids for c in r] for r in whole]
 

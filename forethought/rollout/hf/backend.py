@@ -67,8 +67,8 @@ class HFBackend:
         *,
         tokenizer: Any | None = None,
         max_batch: int = 256,
-        prefill_tokens: int = PREFILL_TOKENS,
         dtype: torch.dtype | None = None,
+        pause_below: float = 0.0,
         on_token: Callable[[Request, int], None] | None = None,
     ) -> None:
         """Takes a model.
@@ -77,32 +77,34 @@ class HFBackend:
             model: a `transformers` causal language model.
             tokenizer: needed only for stop strings.
             max_batch: most requests decoded at a time; the rest wait, in order.
-            prefill_tokens: most ids, padding included, of one prefill forward pass.
             dtype: decode with a copy whose matrices have this type, under autocast, as a trainer
                 with autocast computes: `torch.bfloat16`.
+            pause_below: a wave ends when fewer than this share of its rows go on; they pause, where
+                all requests of the wave allow it. 0 = never.
             on_token: called with the request and the id of every token as it is sampled.
 
         Raises:
-            InputError: `max_batch` or `prefill_tokens` < 1.
+            InputError: `max_batch` < 1.
         """
-        if max_batch < 1 or prefill_tokens < 1:
+        if max_batch < 1:
             raise InputError(
                 "HFBackend",
-                got=f"max_batch = {max_batch}, prefill_tokens = {prefill_tokens}",
-                expected="numbers from 1 on",
+                got=f"max_batch = {max_batch}",
+                expected="a number from 1 on",
                 next_step="correct rollout.max_batch",
             )
         self._model = model if dtype is None else _narrowed(model, dtype)
         self._dtype = dtype
         self._stop_rule = StopRule(tokenizer)
         self._max_batch = max_batch
-        self._prefill_tokens = prefill_tokens
+        self._pause_below = pause_below
         self._on_token = on_token
         self._layout: KvLayout | None = None
         self._sessions: dict[str, _Session] = {}
         self._waiting: list[_Waiting] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._version = 0
+        self.prefill_tokens = PREFILL_TOKENS  # most ids, padding included, of one prefill pass
         self.stats = BackendStats()
 
     async def generate(self, request: Request) -> Completion:
@@ -217,7 +219,8 @@ class HFBackend:
             model=self._model,
             layout=self._layout,
             stop_rule=self._stop_rule,
-            prefill_tokens=self._prefill_tokens,
+            prefill_tokens=self.prefill_tokens,
+            pause_below=self._pause_below,
             on_token=self._on_token,
             on_end=self._keep,
         )
@@ -228,7 +231,7 @@ class HFBackend:
     def _completion(self, row: Row) -> Completion:
         assert row.stop is not None
         return Completion(
-            ids=tuple(row.ids),
+            ids=tuple(row.sampled),
             logprobs=tuple(row.logprobs),
             stop=row.stop,
             policy_version=self._version,
@@ -249,13 +252,13 @@ class HFBackend:
         return Row(request=request, budget=self._budget(request), cached=best, kv=kv)
 
     def _keep(self, row: Row, kv: torch.Tensor) -> None:
-        ids = (*row.request.ids, *row.ids[:-1])
+        ids = (*row.request.ids, *row.sampled[:-1])
         self._sessions[row.request.session] = _Session(ids=ids, kv=kv)
 
     def _count(self, rows: list[Row], prefilled: int) -> None:
         self.stats.prefilled += prefilled
         self.stats.reused += sum(len(row.request.ids) for row in rows) - prefilled
-        self.stats.sampled += sum(len(row.ids) for row in rows)
+        self.stats.sampled += sum(len(row.logprobs) for row in rows)
         self.stats.waves += 1
 
     def _check_window(self, rows: list[Row], layout: KvLayout) -> None:
@@ -301,6 +304,7 @@ def backend_for(
         policy.model,
         tokenizer=policy.tokenizer,
         max_batch=bounds.max_batch,
+        pause_below=bounds.pause_below,
         dtype=torch.bfloat16 if bounds.bf16 else None,
         on_token=on_token,
     )

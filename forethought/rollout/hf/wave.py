@@ -34,9 +34,19 @@ class Row:
     budget: int  # most tokens to sample, >= 1
     cached: int = 0  # ids whose keys and values are known
     kv: torch.Tensor | None = None  # [2 * layers, K, cached, D]; None when cached = 0
-    ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)  # of the whole turn, `request.begun` ones included
+    logprobs: list[float] = field(default_factory=list)  # of the sampled ones
     stop: StopKind | None = None
+
+    def __post_init__(self) -> None:
+        """A turn that was begun is stopped by what stands in it, too."""
+        if self.request.begun:
+            self.ids = list(self.request.ids[-self.request.begun :])
+
+    @property
+    def sampled(self) -> list[int]:
+        """What was sampled in this wave."""
+        return self.ids[self.request.begun :]
 
     @property
     def new(self) -> int:
@@ -52,6 +62,7 @@ class WaveOptions:
     layout: KvLayout
     stop_rule: StopRule
     prefill_tokens: int  # bound on rows x width of one prefill forward pass
+    pause_below: float = 0.0  # 0 = every turn ends in the wave in which it begins
     on_token: Callable[[Request, int], None] | None = None  # hears every sampled token
     on_end: Callable[[Row, torch.Tensor], None]  # gets [2 * layers, K, ids known, D] of a row
 
@@ -78,6 +89,8 @@ class Wave:
         window = options.layout.window
         longest = max(len(row.request.ids) + row.budget for row in self._rows)
         self._windowed = window is not None and longest > window
+        pausing = all(row.request.may_pause for row in self._rows)
+        self._fewest = max(1.0, options.pause_below * len(self._rows)) if pausing else 1.0
 
     @torch.inference_mode()
     def run(self) -> None:
@@ -192,7 +205,8 @@ class Wave:
             for slot in ended:
                 self._hand_over(slots[slot], cache, slot, used)
             live -= len(ended)
-            if live == 0:
+            if live < self._fewest:
+                self._pause(slots, cache, used)
                 return
             if live < _COMPACT_BELOW * len(slots):
                 kept = [slot for slot, row in enumerate(slots) if row.stop is None]
@@ -209,6 +223,13 @@ class Wave:
             logits = self._forward(ids[:, None], positions, near, cache)
             positions = positions + 1
             step += 1
+
+    def _pause(self, slots: list[Row], cache: WaveCache, used: int) -> None:
+        """Hands over the rows that have not ended."""
+        for slot, row in enumerate(slots):
+            if row.stop is None:
+                row.stop = "pause"
+                self._hand_over(row, cache, slot, used)
 
     def _slack(self, used: int) -> int:
         """Free columns to allocate: enough for most turns, never more than the wave can use."""
@@ -228,7 +249,7 @@ class Wave:
                 on_token(row.request, ids[slot])
             if is_over(row.request.sampling, row.ids):
                 row.stop = "stop"
-            elif len(row.ids) >= row.budget:
+            elif len(row.logprobs) >= row.budget:
                 row.stop = "length"
             else:
                 continue
