@@ -17,6 +17,7 @@ import sys
 from typing import Any
 
 _MIB = 1 << 20
+_NEAR = 0.02  # of a value: how far its approximation may be from it
 _RELATIVE = 1e-4  # of a rounded number: without it, everything below 5e-7 would be one number
 
 
@@ -53,7 +54,7 @@ def main(cpu_s: float, memory_mb: int) -> None:
 def compare(library: Any, mine: str, gold: str) -> bool:
     """Whether math-verify finds an answer equal to an accepted one, both in dollars."""
     left, right = read(library, mine), read(library, gold)
-    if left is None or right is None or _is_untrue(left):
+    if left is None or right is None or _is_untrue(left) or not _is_near(library, left, mine):
         return False
     # Of an interval and an inequality either may be the accepted one.
     equal = library.verify(right, left, allow_set_relation_comp=True, timeout_seconds=None)
@@ -94,6 +95,18 @@ def _is_untrue(found: Any) -> bool:
     links = getattr(found, "_unsorted_args", (found,))  # of a chain: x = 3 = 4
     numbers = [link for link in links if isinstance(link, Eq) and not link.free_symbols]
     return any(link.lhs.equals(link.rhs) is not True for link in numbers)
+
+
+def _is_near(library: Any, exact: Any, text: str) -> bool:
+    r"""Whether what stands behind an `\approx` is near: 5 \approx 6 is two answers."""
+    _, sign, rounded = text.strip("$").rpartition(r"\approx")
+    if not sign:
+        return True
+    try:
+        a, b = complex(exact), complex(read(library, f"${rounded}$"))
+    except (TypeError, ValueError, ArithmeticError, AttributeError):
+        return True  # no numbers
+    return abs(a - b) <= _NEAR * max(abs(a), abs(b))
 
 
 def _far_apart(left: Any, right: Any) -> bool:

@@ -42,6 +42,14 @@ _FUNCTION_WORDS = (
 )
 _FUNCTIONS = frozenset(_FUNCTION_WORDS.split())
 _SEPARATOR = re.compile(r"\s*(?:,|;|(?<![A-Za-z\\])(?:,\s*)?(?:and|or)(?![A-Za-z]))\s*")
+_NAME = re.compile(
+    r"^\s*(?:(?:m\s*)?(?:\\angle\s*)?[A-Za-z]+|\(\s*[A-Za-z](?:\s*,\s*[A-Za-z])+\s*\))"
+    r"\s*(?:=(?!.*=)|\\in(?![A-Za-z]))\s*"
+)
+_NAMED_VALUE = re.compile(r"\s*([A-Za-z])\s*=([^=<>]+)")
+_AND = re.compile(r",\s*(?:\\text\s*\{\s*and\s*\}|and\b)?|\\text\s*\{\s*and\s*\}|\band\b")
+_OR = re.compile(r"\\text\s*\{\s*or\s*\}|\\lor(?![A-Za-z])|\bor\b")
+_BOUND = re.compile(r"\s*([A-Za-z])\s*(<|>|\\(?:le|ge)q?(?![A-Za-z]))\s*([^<>=,]*?[^<>=,\s])\s*")
 _OPEN, _CLOSE = "([{", ")]}"
 
 
@@ -92,6 +100,7 @@ def _decided(left: str, right: str) -> _Finding:
     """What can be said of two spellings without algebra."""
     if not left or not right:
         return False
+    left, right = _union(left), _union(right)
     left, right = _without_name(left, right), _without_name(right, left)
     if based(left) or based(right):
         return based(left) == based(right)
@@ -146,6 +155,7 @@ def _compared(left: str, right: str) -> _Finding:
     if (
         re.search(r"\.\d*\.\d|\d\s*_", left)
         or "$" in left + right
+        or re.search(r"%\s*\\?%", left)
         or "\\boxed" in left
         or not _prose(left) <= _prose(right)
     ):
@@ -168,7 +178,7 @@ def _same_text(left: str, right: str) -> bool:
     if mine == gold:
         return True
     # Case tells variables apart, and neither words nor the letters of a choice.
-    choices = [re.fullmatch(r"\(?([A-Za-z])(?:[).](.*))?", side) for side in (mine, gold)]
+    choices = [re.fullmatch(r"\(?([A-Ja-j])(?:[).](.*))?", side) for side in (mine, gold)]
     said = [choice[2] for choice in choices if choice and choice[2]]  # "(D) 5" says what D is
     if all(choices) and all(re.fullmatch(r"\$?\d[\d.,/]*", text) for text in said):
         mine, gold = (choice[1] for choice in choices if choice)
@@ -193,10 +203,35 @@ def _is_words(text: str) -> bool:
 
 
 def _without_name(text: str, other: str) -> str:
-    r"""Without the `x =` or `x \in` before a value, where the other side has none."""
-    if "=" in other or r"\in" in other:
+    r"""Without the `x =`, `(x, y) =` or `x \in` before a value, where the other side has none.
+
+    Of several, `x = 1, y = 2`, the values in the order of their names: a tuple.
+    """
+    if "=" in other or re.search(r"\\in(?![A-Za-z])", other):
         return text
-    return re.sub(r"^\s*[A-Za-z]+\s*(?:=(?!.*=)|\\in(?![A-Za-z]))\s*", "", text)
+    pieces = [_NAMED_VALUE.fullmatch(piece) for piece in _AND.split(text)]
+    named = {piece[1]: piece[2] for piece in pieces if piece}
+    if len(named) == len(pieces) > 1:
+        return f"({', '.join(named[name] for name in sorted(named))})"
+    return _NAME.sub("", text)
+
+
+def _union(text: str) -> str:
+    r"""Two bounds of one variable, `x < 1 or x \ge 2`, as the union of their intervals."""
+    pieces = [_BOUND.fullmatch(piece) for piece in _OR.split(text)]
+    found = [piece for piece in pieces if piece]
+    if len(found) != len(pieces) or len(found) < 2 or len({piece[1] for piece in found}) > 1:
+        return text
+    intervals = []
+    for _, sign, value in (piece.groups() for piece in found):
+        closed = sign not in "<>"
+        below = sign.startswith(("<", r"\l"))
+        intervals.append(
+            rf"(-\infty, {value}{']' if closed else ')'}"
+            if below
+            else rf"{'[' if closed else '('}{value}, \infty)"
+        )
+    return r" \cup ".join(intervals)
 
 
 def _prose(text: str) -> set[str]:

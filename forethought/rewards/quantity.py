@@ -22,6 +22,7 @@ _UNIT = re.compile(
     r"(?P<unit>[A-Za-z]+(?:(?:\s*\^\s*)?\d(?![\d.])|[ /*.]+[A-Za-z]+)*)",
     re.DOTALL,
 )
+_POWERED = re.compile(r"([A-Za-z]+)(?=\d)")
 _DEGREE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\\degree(?![A-Za-z])|\u00b0")
 _ANGLED = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")  # of an angle in degrees
 _PERCENT = re.compile(r"(.*?)\s*(?:\\?%|(?<![A-Za-z])(?:percent|per cent|pct)\b)", re.DOTALL | re.I)
@@ -62,7 +63,10 @@ _NO_UNIT_WORDS = (
     "half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths seventh "
     "eighth ninth tenth tenths hundredth hundredths thousandth thousandths squared cubed percent "
     "pi sqrt infty infinity inf sin cos tan log ln exp factorial negative positive base i e x y z "
-    "hundred thousand million billion trillion dozen"
+    "hundred thousand million billion trillion dozen "
+    "zero one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty "
+    "alternatively alternately alternative versus vs wait actually hopefully presumably likely "
+    "unlikely impossible never cannot excluded except unlike"
 )
 _NO_UNITS = frozenset(_NO_UNIT_WORDS.split())
 """Words behind a number that are no unit: they change, doubt or continue it."""
@@ -83,7 +87,7 @@ def quantity(text: str) -> Quantity:
     Words that may be part of the mathematics stay with it: variables ("2xy"), functions, doubts.
     """
     percent = _PERCENT.fullmatch(plain(text))
-    if percent:
+    if percent and "%" not in percent[1]:
         return Quantity(number=percent[1], is_percent=True)
     money = _BEFORE.fullmatch(text) or _BEHIND.fullmatch(text)
     if money:
@@ -111,7 +115,11 @@ def _counted(text: str) -> Quantity:
     lonely = len(found["unit"]) == 1 and found["unit"] not in _ONE_LETTER_UNITS
     if (joined or lonely) and not TEXT.search(text):
         return Quantity(number=text)
-    if any(word.lower() in _NO_UNITS for word in words):
+    # 5k is five thousand, 5 K is a temperature.
+    if any(word == "k" or word.lower() in _NO_UNITS for word in words):
+        return Quantity(number=text)
+    # A digit is a power of a unit: "5 km2", and not another answer.
+    if any(len(word) > 2 and word not in _UNIT_WORDS for word in _POWERED.findall(flat)):
         return Quantity(number=text)
     return Quantity(number=found["number"], unit=_in_one_spelling(found["unit"]))
 

@@ -41,7 +41,7 @@ _FRACTION = re.compile(
 )
 _SCIENTIFIC = re.compile(r"([+-]?\d+(?:\.\d+)?)e([+-]?\d{1,3})", re.I)
 _GROUPED = re.compile(r"(?<![\d,.])\d{1,3}(?:\s\d{3})+(?!\d)")
-_BRACED_COMMA = re.compile(r"(?<=\d)\{,\}(?=\d{3}(?!\d))|(?<=\d),\\!\s*(?=\d{3}(?!\d))")
+_BRACED_COMMA = re.compile(r"(?<=\d)(?:\{,\}|,\\!\s*|\\!\s*,(?:\\!\s*)?)(?=\d{3}(?!\d))")
 
 
 _COLOUR = re.compile(r"\\(?:text)?color\s*\{\w+\}")
@@ -50,6 +50,8 @@ _SAID = (
     (re.compile(_TEXT_COMMAND + r"\{\s*infinity\s*\}"), r"\\infty "),
     (re.compile(r"\\(?:varnothing|empty)(?![A-Za-z])"), r"\\emptyset"),
     (re.compile(r"^~(?=\s*\d)"), r"\\approx "),
+    (re.compile(r"\\([pb]?mod)\s*\{(\w+)\}"), r"\\\1 \2"),
+    (re.compile(r"^\$?\s*\\mathbb\s*(?:R|\{\s*R\s*\})\s*\$?$"), r"(-\\infty, \\infty)"),
 )
 _EMPHASIS = re.compile(r"^(\*\*|__|`)([^*_`]+)\1(?=\.?$)")  # of Markdown
 _REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar)\s*(?:\{(\d{1,20})\}|(\d))(?!\d)")

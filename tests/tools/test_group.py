@@ -109,3 +109,33 @@ def test_where_none_can_be_made_nothing_changes(
     monkeypatch.setattr(group, "_own_folder", lambda: None)
     assert group.make(8) is None and "control group" not in group.bound().split(":")[0]
     assert open_sandbox("bwrap").run("print(1)", LIMITS).stdout == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "becomes"), [("domain invalid\n", "threaded"), ("domain\n", "domain\n")]
+)
+def test_a_group_below_one_with_processes_is_threaded_in_version_2(
+    kind: str, becomes: str, tmp_path: Path
+) -> None:
+    """cgroup-v2.rst: a group that is invalid takes no process in."""
+    (tmp_path / "cgroup.type").write_text(kind)
+    group.Group(str(tmp_path))._join_threads()
+    assert (tmp_path / "cgroup.type").read_text() == becomes
+    (tmp_path / "cgroup.type").unlink()  # version 1
+    group.Group(str(tmp_path))._join_threads()
+    assert not list(tmp_path.iterdir())
+
+
+def test_mounts_are_read_whatever_else_is_mounted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a part that is mounted once more the first counts; a name may be empty."""
+    told = tmp_path / "mountinfo"
+    told.write_text(
+        "1 0 0:5 / / rw shared:1 - 9p  rw,trans=virtio\n"
+        "2 1 0:6 / /cg rw - cgroup2 cgroup2 rw,nsdelegate\n"
+        "3 1 0:6 /part /elsewhere rw - cgroup2 cgroup2 rw\n"
+        "4 1 0:7 / /old/pids rw - cgroup cgroup rw,pids\n"
+    )
+    monkeypatch.setattr(group, "_MOUNTS", str(told))
+    assert group._mounts.__wrapped__() == {"": ("/", "/cg"), "pids": ("/", "/old/pids")}

@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 
 from forethought.tools.sandbox import SandboxLimits, SandboxResult, open_sandbox, tree
+from forethought.tools.sandbox.watch import _RESIDENT, read_stat
 from tests.tools.hostile_cases import CASES, Case
 
 LIMITS = SandboxLimits(
@@ -248,3 +249,25 @@ def test_limits_do_not_contain(case: Case, world: World) -> None:
 def test_the_table_is_large_and_its_names_are_unique() -> None:
     assert len(CASES) >= 60 and len({c.kind for c in CASES}) >= 15
     assert len({(c.kind, c.name) for c in CASES}) == len(CASES)
+
+
+def test_a_process_lives_while_one_of_its_threads_does() -> None:
+    """Its first thread has ended: the kernel calls it a zombie, without memory of its own."""
+    code = (
+        "import ctypes, os, threading, time\n"
+        "def hold():\n    x = b'1' * (30 << 20)\n    print('held', flush=True)\n"
+        "    time.sleep(60)\n"
+        "threading.Thread(target=hold).start()\n"
+        "ctypes.CDLL(None).syscall(60 if os.uname().machine == 'x86_64' else 93, 0)"
+    )
+    with subprocess.Popen([sys.executable, "-S", "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"held\n"
+        folder = f"/proc/{process.pid}"
+        while " Z " not in Path(folder, "stat").read_text():
+            time.sleep(0.01)
+        fields = read_stat(folder)
+        assert fields is not None and int(fields[_RESIDENT]) * resource.getpagesize() > 30 << 20
+        process.kill()
+        while "Threads:\t1\n" not in Path(folder, "status").read_text():
+            time.sleep(0.01)
+        assert read_stat(folder) is None, "a zombie that nobody has waited for is none"

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -194,3 +195,31 @@ def test_a_fork_of_the_caller_has_a_session_of_its_own() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split() == ["False", "1"]
+
+
+def test_nothing_runs_between_calls(session: SandboxSession) -> None:
+    count = "import threading, time\nn = 0\ndef f():\n    global n\n    while True:\n        n += 1"
+    session.run(
+        f"{count}\n        time.sleep(.001)\nthreading.Thread(target=f, daemon=True).start()"
+    )
+    session.run("before = n")
+    time.sleep(0.5)
+    assert int(session.run("print(n - before)").stdout) < 100 and session.alive
+
+
+def test_a_forger_starts_no_processes_between_calls(session: SandboxSession) -> None:
+    assert isinstance(session, LocalSession)
+    forge = (
+        "for fd in range(3, 20):\n    try: os.write(fd, b'd 1 0 0\\n')\n    except OSError: pass"
+    )
+    later = "time.sleep(.1)\nfor _ in range(3): os.fork()\ntime.sleep(60)"
+    assert session.run(f"import os, time\n{forge}\n{later}").exit == 0
+    time.sleep(0.4)
+    assert session._watch is not None and len(session._watch.live()) == 1
+
+
+def test_children_that_have_ended_do_not_add_up(session: SandboxSession) -> None:
+    """Nobody has waited for them, and they are processes of the control group until then."""
+    code = "import os\nfor _ in range(10):\n    pid = os.fork()\n    if pid == 0: os._exit(0)\n"
+    code += "    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)"
+    assert {session.run(code).exit for _ in range(20)} == {0} and session.alive

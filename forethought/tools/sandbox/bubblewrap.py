@@ -30,13 +30,14 @@ from forethought.tools.sandbox.paths import (
     system_paths,
 )
 from forethought.tools.sandbox.types import Killed, SandboxLimits
-from forethought.tools.sandbox.watch import Watch, read_stat
+from forethought.tools.sandbox.watch import Watch, read_stat, stands_still
 
 _START_S = 5.0  # for bubblewrap to say which process it made
 _MAX_FILES = 20_000  # empty ones take memory that the size of /tmp does not count
-_DEVICES = ("null", "zero", "urandom")
+_DEVICES = ("null", "urandom")  # not zero: shared mappings of it are memory that nothing counts
 _ROOT_READS = (
     *("keys", "timer_list", "vmallocinfo", "slabinfo", "kcore", "sched_debug"),
+    "pagetypeinfo",
     *("kpagecount", "kpageflags", "kpagecgroup"),
 )
 """Files of /proc that tell of the whole machine, and that a process of the true root may read."""
@@ -79,8 +80,22 @@ class BubblewrapWatch(Watch):
 
     def live(self) -> list[list[str]]:
         """The processes in the name space but its pid 1."""
-        found = (read_stat(f"{name}/stat", self._inside) for name in self._names())
+        found = (read_stat(name, self._inside) for name in self._names())
         return [fields for fields in found if fields is not None]
+
+    def send_signal(self, number: int) -> None:
+        """To each through its folder of /proc, which stands for it (pidfd_send_signal(2))."""
+        for name in self._names():
+            with contextlib.suppress(OSError):  # it has just ended
+                folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=self._inside)
+                try:
+                    signal.pidfd_send_signal(folder, number)
+                finally:
+                    os.close(folder)
+
+    def is_still(self) -> bool:
+        """Whether every thread of every live process is stopped."""
+        return all(stands_still(name, self._inside) for name in self._names())
 
     def _names(self) -> list[str]:
         if self._inside is None and not self._enter():
@@ -149,7 +164,7 @@ def start(kind: str, limits: SandboxLimits, cpu_s: int) -> Watch:
     pipes = [os.pipe() for _ in range(4)]
     group = make(limits.tasks)
     (control, control_end), (info, info_end), (rules, rules_end), (hold, release) = pipes
-    os.write(rules_end, seccomp.bubblewrap_filter())  # fits a pipe
+    os.write(rules_end, seccomp.bubblewrap_filter(of_root=os.geteuid() == 0))  # fits a pipe
     bounds = (cpu_s, limits.memory_mb << 20, limits.file_mb << 20, OPEN_FILES, limits.tasks + 2)
     folders = package_folders(limits.packages)
     command = [

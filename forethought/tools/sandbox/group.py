@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 
-_OWN = "/proc/self/cgroup"
+_OWN, _MOUNTS = "/proc/self/cgroup", "/proc/self/mountinfo"
 _SLACK = 8  # above the limit of tasks, so that a look at a crowd finds that it is over the limit
 _GONE_S = 2.0  # for the last process to leave after it was killed
 
@@ -59,7 +59,22 @@ class Group:
                 return
             time.sleep(0.002)
 
-    def _write(self, name: str, value: int) -> None:
+    def _join_threads(self) -> None:
+        """Makes a group of version 2 fit to take in processes.
+
+        We are in the group above, and with processes of its own and `pids` for those below it a
+        group is the root of a threaded subtree, in which a new group is invalid until it is
+        threaded, too (cgroup-v2.rst, "Threads").
+        """
+        try:
+            with open(f"{self._folder}/cgroup.type", encoding="ascii") as stream:
+                invalid = stream.read().strip() == "domain invalid"
+        except OSError:  # version 1
+            return
+        if invalid:
+            self._write("cgroup.type", "threaded")
+
+    def _write(self, name: str, value: int | str) -> None:
         with open(f"{self._folder}/{name}", "w", encoding="ascii") as stream:
             stream.write(str(value))
 
@@ -77,6 +92,7 @@ def make(tasks: int) -> Group | None:
     # Version 2: without `pids` in our own cgroup.subtree_control the file is not there.
     if os.path.exists(f"{folder}/pids.max"):
         with contextlib.suppress(OSError):
+            made._join_threads()
             made._write("pids.max", tasks + _SLACK)
             return made
     made.remove()
@@ -118,15 +134,15 @@ def _mounts() -> dict[str, tuple[str, str]]:
     """Where the group file systems of `pids` (version 1) and "" (2) are: root and mount point."""
     found: dict[str, tuple[str, str]] = {}
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as stream:
+        with open(_MOUNTS, encoding="utf-8", errors="replace") as stream:
             for line in stream:
                 first, _, last = line.partition(" - ")
                 root, point = first.split()[3:5]
-                kind, _, options = last.split()
+                kind, *_, options = last.split()  # the name of what is mounted may be empty
                 if kind == "cgroup2":
-                    found[""] = root, point
+                    found.setdefault("", (root, point))
                 elif kind == "cgroup" and "pids" in options.split(","):
-                    found["pids"] = root, point
+                    found.setdefault("pids", (root, point))
     except (OSError, ValueError):
         return found
     return found

@@ -98,7 +98,7 @@ def _set_limits(cpu_s: int, memory: int, file_bytes: int, open_files: int, tasks
     import resource
 
     wanted = {
-        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_CORE: 1,  # unlike 0, that starts no program named in core_pattern (core(5))
         resource.RLIMIT_CPU: cpu_s,
         resource.RLIMIT_FSIZE: file_bytes,
         resource.RLIMIT_NOFILE: open_files,
@@ -154,6 +154,7 @@ def _serve(control: int, memory: int, *, alone: bool) -> int:
             posix._exit(code)
         if keep and alone:  # what it started ends with it; in a name space of its own, -1 is that
             _kill_others()
+        _reap()
         posix.write(control, b"d %d %d %d\n" % (number, code, met))
     return 0
 
@@ -166,6 +167,15 @@ def _kill_others() -> None:
     try:
         posix.kill(-1, _KILL)
     except OSError:  # there is nobody
+        return
+
+
+def _reap() -> None:
+    """Forgets children that have ended, which count as processes until then."""
+    try:
+        while posix.waitpid(-1, posix.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
         return
 
 

@@ -2,9 +2,10 @@
 
 A list of refusals, and "no such call" for every number newer than the list. What is refused: name
 spaces, mounts, tracing, other processes' memory, keys, kernel modules, clocks, io_uring (which goes
-around filters), memory that no limit counts (memfd, System V), and sockets other than local ones.
-Landlock leaves more to the filter: it does not cover ownership, modes, times and extended
-attributes of files, nor priorities and limits of other processes.
+around filters), memory that no limit counts (memfd, System V, shared mappings without a file,
+pages given to a pipe), waiting for all the machine's disks, and sockets other than local ones.
+Landlock leaves more to the filter: it does not cover ownership, modes and times of files, nor
+priorities and limits of other processes.
 
 Format: classic BPF over `struct seccomp_data` (linux/seccomp.h, linux/filter.h); numbers from
 asm/unistd_64.h (x86_64) and asm-generic/unistd.h (aarch64).
@@ -22,9 +23,14 @@ from collections.abc import Iterable, Sequence
 _LOAD, _AND, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
 _NEW_NAMESPACES = 0x7E020000  # CLONE_NEW* of linux/sched.h
+_THREAD, _FILES = 0x10000, 0x400  # CLONE_THREAD, CLONE_FILES
+_UNSHARE = 2  # CLOSE_RANGE_UNSHARE of linux/close_range.h
+_SHARED_NOWHERE, _HUGE = 0x21, 0x40000  # MAP_SHARED | MAP_ANONYMOUS, MAP_HUGETLB of linux/mman.h
 _AF_UNIX, _STREAM, _TYPE = 1, 1, 0xF
-_TIOCSTI, _TIOCLINUX = 0x5412, 0x541C  # type into a terminal
+_HARMLESS = (0x5401, 0x802C542A, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
+"""TCGETS and TCGETS2 (is it a terminal?), TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX."""
 _F_SETOWN, _F_SETOWN_EX = 8, 15  # who gets a signal
+_F_SETLEASE, _F_NOTIFY = 1024, 1026  # lets others wait who open a file; tells what they do
 _LAST = 450  # newer calls: fchmodat2, setxattrat, ... are refused as unknown
 
 _MACHINES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}  # AUDIT_ARCH_*, column
@@ -64,16 +70,21 @@ _CALLS: dict[str, tuple[int | None, int | None]] = {
     "connect": (42, 203), "bind": (49, 200), "listen": (50, 201), "setpriority": (141, 140),
     "ioprio_set": (251, 30), "sched_setaffinity": (203, 122), "sched_setscheduler": (144, 119),
     "sched_setparam": (142, 118), "sched_setattr": (314, 274), "prlimit64": (302, 261),
-    "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131), "fcntl": (72, 25),
+    "mmap": (9, 222), "vmsplice": (278, 75), "close_range": (436, 436), "sync": (162, 81),
+    "syncfs": (306, 267), "setpgid": (109, 154), "kill": (62, 129), "tkill": (200, 130),
+    "tgkill": (234, 131), "fcntl": (72, 25),
 }  # fmt: skip
 
-_CONDITIONAL = ("clone", "clone3", "socket", "socketpair", "ioctl", "prlimit64", "kill", "tgkill")
-_OF_OTHERS = ("sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr")
-_LANDLOCK_ONLY = (
-    *("chmod", "fchmod", "fchmodat", "chown", "fchown", "lchown", "fchownat", "utime", "utimes"),
-    *("futimesat", "utimensat", "inotify_init", "inotify_init1", "connect", "bind", "listen"),
-    *("setpriority", "ioprio_set", "socket"),
+_CONDITIONAL = (
+    *("clone", "clone3", "socket", "socketpair", "ioctl", "prlimit64", "kill", "tgkill", "mmap"),
+    *("close_range", "setpgid"),
 )
+_OF_OTHERS = ("sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr")
+_METADATA = (
+    *("chmod", "fchmod", "fchmodat", "chown", "fchown", "lchown", "fchownat", "utime", "utimes"),
+    *("futimesat", "utimensat"),
+)
+_LANDLOCK_ONLY = (*_METADATA, "connect", "bind", "listen", "setpriority", "ioprio_set", "socket")
 _ELSEWHERE = (*_CONDITIONAL, *_OF_OTHERS, *_LANDLOCK_ONLY, "truncate", "tkill", "fcntl")
 
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, operand
@@ -85,9 +96,13 @@ def is_known_machine() -> bool:
 
 
 @functools.cache
-def bubblewrap_filter() -> bytes:
-    """For a program that has name spaces of its own."""
+def bubblewrap_filter(*, of_root: bool) -> bytes:
+    """For a program that has name spaces of its own, started by the true root or another user.
+
+    Root owns the machine's devices, of which a program has some.
+    """
     refused = [name for name in _CALLS if name not in _ELSEWHERE]
+    refused += _METADATA if of_root else ()
     rules = [_only("socket", (0, None, (_AF_UNIX,))), _only("socketpair", (0, None, (_AF_UNIX,)))]
     return _assemble(refused, [*_common(), *rules])
 
@@ -96,32 +111,58 @@ def bubblewrap_filter() -> bytes:
 def landlock_filter(abi: int) -> bytes:
     """For a program that shares everything with its user, under Landlock of this version.
 
-    Before version 6 Landlock lets signals out, so that a program may only signal its whole group;
-    before 3 it lets `truncate` pass.
+    Before version 6 Landlock lets signals out, so that a program may only signal its whole group,
+    and not choose another; before 3 it lets `truncate` pass.
     """
     refused = [name for name in _CALLS if name not in _ELSEWHERE] + list(_LANDLOCK_ONLY)
     rules = [_only("socketpair", (0, None, (_AF_UNIX,)), (1, _TYPE, (_STREAM,)))]
     rules += [_only(name, (0, None, (0,))) for name in ("prlimit64", *_OF_OTHERS)]
     if abi < 6:
-        refused += ["tkill", "tgkill"]
+        refused += ["tkill", "tgkill", "setpgid"]
         rules += [_only("kill", (0, None, (0,)))]
-        rules.append(_refuse("fcntl", 1, (_F_SETOWN, _F_SETOWN_EX)))
     if abi < 3:
         refused.append("truncate")
-    return _assemble(refused, [*_common(), *rules])
+    owners = (_F_SETOWN, _F_SETOWN_EX) if abi < 6 else ()
+    return _assemble(refused, [*_common(owners), *rules])
 
 
-def _common() -> list[tuple[str, list[Instruction]]]:
-    namespaces = [
+def _common(fcntls: Sequence[int] = ()) -> list[tuple[str, list[Instruction]]]:
+    # A table of open files of its own for every thread would multiply the bound of those, and what
+    # the kernel keeps in sockets and pipes with it.
+    clone = [
         _argument(0),
         (_ANY_BIT, 0, 1, _NEW_NAMESPACES),
+        _error(errno.EPERM),
+        (_ANY_BIT, 0, 2, _THREAD),
+        (_ANY_BIT, 1, 0, _FILES),
+        _error(errno.EPERM),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
+    close_range = [
+        _argument(2),
+        (_ANY_BIT, 0, 1, _UNSHARE),
+        _error(errno.EPERM),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
+    # Pages of a shared mapping stay when they are no longer mapped, as long as one byte of it is:
+    # memory that no process seems to have.
+    mmap = [
+        _argument(3),
+        (_ANY_BIT, 0, 1, _HUGE),
+        _error(errno.EPERM),
+        (_AND, 0, 0, _SHARED_NOWHERE),
+        (_EQUAL, 0, 1, _SHARED_NOWHERE),
         _error(errno.EPERM),
         (_RETURN, 0, 0, _ALLOW),
     ]
     return [
-        ("clone", namespaces),
+        ("mmap", mmap),
+        ("clone", clone),
         ("clone3", [_error(errno.ENOSYS)]),  # its flags lie in memory; libraries fall back
-        _refuse("ioctl", 1, (_TIOCSTI, _TIOCLINUX)),
+        ("close_range", close_range),
+        # Of a file that may only be read, its owner may change attributes by ioctl.
+        _only("ioctl", (1, None, _HARMLESS)),
+        _refuse("fcntl", 1, (_F_SETLEASE, _F_NOTIFY, *fcntls)),
     ]
 
 

@@ -27,6 +27,7 @@ from forethought.tools.sandbox.watch import Watch
 _RESTART_AFTER = 2000  # programs that share nothing; bounds what they can leave behind
 _CPU_CALLS = 20  # a session may use the CPU time of this many calls
 _LAST_BREATH_S = 0.05  # for processes that were killed with the end of a call
+_STILL_S = 1.0  # for a process that was told to stop, on a busy machine
 
 
 def start(kind: str, level: str, limits: SandboxLimits) -> Watch:
@@ -63,6 +64,8 @@ class LocalSession:
             began = time.monotonic()
             watch = self._live_watch()
             self._made += 1
+            if self._keep:
+                watch.send_signal(signal.SIGCONT)
             data = code.encode("utf-8", "replace")
             watch.send(b"%d %d %d\n" % (self._made, len(data), self._keep) + data, last=False)
             watch.wait(
@@ -72,7 +75,7 @@ class LocalSession:
             watch.drain()
             done = watch.done
             if watch.killed is None and done is not None and done[0] == self._made:
-                if self._keep and not _is_alone(watch):
+                if self._keep and not _is_quiet(watch):
                     watch.killed = "processes"
                 else:
                     found = self._result(watch, done, time.monotonic() - began)
@@ -133,14 +136,22 @@ class LocalSession:
         self._watch = self._end = None
 
 
-def _is_alone(watch: Watch) -> bool:
-    """Whether the session's process is the only one left; those just killed are waited for."""
-    deadline = time.monotonic() + _LAST_BREATH_S
-    while len(watch.live()) > 1:
-        if time.monotonic() > deadline:
+def _is_quiet(watch: Watch) -> bool:
+    """Stops the session's process, as nobody looks between calls; whether it is the only one left.
+
+    Those just killed are waited for. What stands still starts no process, so that the count holds
+    if it is taken after that was seen.
+    """
+    began = time.monotonic()
+    while True:
+        alone = len(watch.live()) <= 1
+        if alone:
+            watch.send_signal(signal.SIGSTOP)
+            if watch.is_still() and len(watch.live()) <= 1:
+                return True
+        if time.monotonic() > began + (_STILL_S if alone else _LAST_BREATH_S):
             return False
         time.sleep(0.001)
-    return True
 
 
 @functools.cache

@@ -31,10 +31,11 @@ from forethought.tools.sandbox.paths import (
     system_paths,
 )
 from forethought.tools.sandbox.types import SandboxLimits
-from forethought.tools.sandbox.watch import Watch, read_stat
+from forethought.tools.sandbox.watch import Watch, read_stat, stands_still
 
 _LANDLOCK_VERSION = 444  # landlock_create_ruleset, which tells it when asked with flag 1
 _MAX_FILES = 5_000  # in the private folder; to remove them takes time of the caller
+_MAX_DEPTH = 100  # of folders in it: deep ones are slow to remove, too
 _STATUS = re.compile(rb"(?:s (\d+)\n)(?:e (\d+)\n)?")
 _LOOKS_A_WALK = 5  # through the private folder
 
@@ -80,6 +81,17 @@ class TreeWatch(Watch):
         """The processes below the supervisor."""
         tree = _tree(self.process.pid, self._outside)
         return [fields for pid, fields in tree.items() if pid != self.process.pid]
+
+    def send_signal(self, number: int) -> None:
+        """To all but the supervisor."""
+        for pid in _tree(self.process.pid, self._outside):
+            if pid != self.process.pid:
+                _kill(os.kill, pid, number)
+
+    def is_still(self) -> bool:
+        """Whether every thread of every live process but the supervisor's is stopped."""
+        tree = _tree(self.process.pid, self._outside)
+        return all(stands_still(f"/proc/{pid}") for pid in tree if pid != self.process.pid)
 
     def disk_is_over(self) -> bool:
         """Walks through the private folder now and then."""
@@ -175,7 +187,7 @@ def _landlock_words(work: str, packages: bool) -> list[str]:
     ]
 
 
-_DEVICES_READ = ("/dev/urandom", "/dev/random", "/dev/zero")
+_DEVICES_READ = ("/dev/urandom", "/dev/random")
 
 
 @functools.cache
@@ -195,10 +207,10 @@ def _tasks_now() -> int:
         return 4096
 
 
-def _kill(how: Callable[[int, int], None], target: int) -> None:
+def _kill(how: Callable[[int, int], None], target: int, number: int = signal.SIGKILL) -> None:
     # PermissionError: macOS says so of a group whose members are all zombies.
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        how(target, signal.SIGKILL)
+        how(target, number)
 
 
 def _process_ids() -> frozenset[str]:
@@ -215,7 +227,7 @@ def _tree(root: int, outside: Iterable[str]) -> dict[int, list[str]]:
     """
     found: dict[int, list[str]] = {}
     for name in _process_ids().difference(outside):
-        fields = read_stat(f"/proc/{name}/stat")
+        fields = read_stat(f"/proc/{name}")
         if fields is not None:
             found[int(name)] = fields
     parents = {
@@ -228,8 +240,9 @@ def _tree(root: int, outside: Iterable[str]) -> dict[int, list[str]]:
 
 
 def _used_bytes(folder: str) -> float:
-    """Disk blocks of the files in a folder; endless where it has too many files."""
+    """Disk blocks of the files in a folder; endless where it has too many files, or too deep."""
     total, count, waiting = 0, 0, [folder]
+    deepest = folder.count("/") + _MAX_DEPTH
     while waiting:
         try:
             with os.scandir(waiting.pop()) as entries:
@@ -238,8 +251,8 @@ def _used_bytes(folder: str) -> float:
                     total += entry.stat(follow_symlinks=False).st_blocks * 512
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
-                    if count > _MAX_FILES:
+                    if count > _MAX_FILES or entry.path.count("/") > deepest:
                         return math.inf
-        except OSError:  # gone, closed or too deep: what is below is not counted
+        except OSError:  # gone or closed: what is below is not counted
             continue
     return total

@@ -173,6 +173,14 @@ class Watch:
         """Live processes of the program, each as `read_stat` tells it."""
         raise NotImplementedError
 
+    def send_signal(self, number: int) -> None:
+        """Sends a signal to every live process of the program."""
+        raise NotImplementedError
+
+    def is_still(self) -> bool:
+        """Whether every thread of every live process is stopped."""
+        raise NotImplementedError
+
     def disk_is_over(self) -> bool:
         """Whether its files are too many or, where nothing else bounds them, too large."""
         raise NotImplementedError
@@ -234,8 +242,42 @@ class Watch:
         )
 
 
-def read_stat(path: str, dir_fd: int | None = None) -> list[str] | None:
-    """The fields from `ppid` on of a `stat` file of /proc; None: gone, or a zombie."""
+def read_stat(folder: str, dir_fd: int | None = None) -> list[str] | None:
+    """The fields from `ppid` on of `stat` in a process's folder of /proc; None: gone, or a zombie.
+
+    A process whose first thread has ended is called a zombie while its other threads run, and what
+    it has resident is told by those alone.
+    """
+    state, *fields = _read_fields(f"{folder}/stat", dir_fd)
+    if state not in "ZX":
+        return fields
+    if not fields or int(fields[_THREADS]) < 2:
+        return None
+    resident = (int(of[_RESIDENT + 1]) for of in _of_threads(folder, dir_fd) if len(of) > 1)
+    fields[_RESIDENT] = str(max(resident, default=0))
+    return fields
+
+
+def stands_still(folder: str, dir_fd: int | None = None) -> bool:
+    """Whether every thread of a process of /proc is stopped, or has ended."""
+    return all(state in "TtZX" for state, *_ in _of_threads(folder, dir_fd))
+
+
+def _of_threads(folder: str, dir_fd: int | None) -> list[list[str]]:
+    try:
+        descriptor = os.open(f"{folder}/task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=dir_fd)
+    except OSError:
+        return []
+    try:
+        return [_read_fields(f"{name}/stat", descriptor) for name in os.listdir(descriptor)]
+    except OSError:  # it has just ended
+        return []
+    finally:
+        os.close(descriptor)
+
+
+def _read_fields(path: str, dir_fd: int | None) -> list[str]:
+    """State, and the fields from `ppid` on; X alone where there is no such process."""
     try:
         descriptor = os.open(path, os.O_RDONLY, dir_fd=dir_fd)
         try:
@@ -243,6 +285,6 @@ def read_stat(path: str, dir_fd: int | None = None) -> list[str] | None:
         finally:
             os.close(descriptor)
     except OSError:
-        return None
-    state, *fields = text.rpartition(")")[2].split()
-    return None if state == "Z" or len(fields) <= _RESIDENT else fields
+        return ["X"]
+    fields = text.rpartition(")")[2].split()
+    return fields if len(fields) > _RESIDENT + 1 else ["X"]
