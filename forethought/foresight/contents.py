@@ -20,7 +20,10 @@ _PERCENT = re.compile(r"((?:0|[1-9][0-9]{0,2})(?:\.[0-9]+)?)\s*(%?)")
 _OUTSIDE = re.compile(r"(?:-[0-9]+|[1-9][0-9]{2,})(?:\.[0-9]+)?\s*%?")
 _BOX = "\\boxed{"
 _BRACE = re.compile(r"\\boxed\{|\\.|[{}]", re.DOTALL)
-_ANSWER_LINE = re.compile(r"^[ \t]*(Answer:[ \t]*(.*?))[ \t]*$", re.MULTILINE)
+_ANSWER_LINE = re.compile(
+    r"^[ \t]*((?P<bold>\*\*)?Answer:(?:\*\*)?[ \t]*(?P<text>.*?)(?(bold)(?:\*\*)?))[ \t]*$",
+    re.MULTILINE,
+)  # Markdown may set it bold
 
 
 def read_confidence(text: str) -> tuple[float | None, tuple[str, ...]]:
@@ -147,7 +150,7 @@ def statements(text: str) -> list[Statement]:
             used.add(starts[place])
             found.append(Statement(start, all_boxes[place].end, all_boxes[place].text))
         else:
-            found.append(Statement(start, end, line[2]))
+            found.append(Statement(start, end, line["text"]))
     found += [box for box in all_boxes if box.start not in used]
     return sorted(found, key=lambda statement: statement.start)
 
