@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,16 +21,14 @@ class Ended:
     out: str  # what it printed
 
 
-def run_child(
-    command: Sequence[str], *, root: Path = ROOT, env: Mapping[str, str] | None = None
-) -> Ended:
-    """Runs a command that finds the package of the checkout `root`.
+def run_child(command: Sequence[str], *, root: Path = ROOT) -> Ended:
+    """Runs a command in a checkout, so that Python finds the package of that one.
 
     Raises:
         SystemExit: it failed.
     """
-    whole = {**os.environ, "PYTHONPATH": str(root), **(env or {})}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=whole, text=True) as process:
+    env = {**os.environ, "PYTHONPATH": str(root)}
+    with subprocess.Popen(command, cwd=root, env=env, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         out = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
@@ -40,12 +36,6 @@ def run_child(
     if process.returncode:
         raise SystemExit(f"exit code {process.returncode} of: {' '.join(command)}")
     return Ended(cpu=usage.ru_utime + usage.ru_stime, out=out)
-
-
-def answer_of(script: str, words: Sequence[str]) -> Any:
-    """What a script of this folder prints as JSON on its last line, run as a process of its own."""
-    done = run_child([sys.executable, script, *words])
-    return json.loads(done.out.splitlines()[-1])
 
 
 def take_turns(num: int, calls: Mapping[str, Callable[[], T]]) -> dict[str, list[T]]:

@@ -153,7 +153,7 @@ def build_indices(folder: Path, sizes: Sequence[int]) -> None:
             retrieval.ENGINES[name][0]().build(str(corpus), index_of(folder, side, size))
 
 
-def play(side: str, point: Point, folder: Path) -> dict[str, float | None]:
+def play(side: str, point: Point, folder: Path) -> dict[str, Any]:
     """A rollout and a step of one side, measured in this process."""
     model = build_model("toy", point.vocabulary)
     work, episodes = make_work(point), given(point)
@@ -176,7 +176,7 @@ def forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def apart(side: str, point: Point, folder: Path) -> dict[str, float | None]:
+def apart(side: str, point: Point, folder: Path) -> dict[str, Any]:
     """`play` in a process of its own.
 
     Raises:
@@ -188,7 +188,7 @@ def apart(side: str, point: Point, folder: Path) -> dict[str, float | None]:
     process.start()
     sender.close()
     try:
-        found: dict[str, float | None] = receiver.recv()
+        found: dict[str, Any] = receiver.recv()
     except EOFError:
         raise SystemExit(f"{side} failed at {point}") from None
     finally:

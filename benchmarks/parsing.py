@@ -165,7 +165,7 @@ def rows(plan: tuple[int, int]) -> list[dict[str, Any]]:
     kinds += [("maths", "valid", [_text(turn, "maths") for turn in turns])]
     found = []
     for style, kind, texts in kinds:
-        sides = {
+        sides: dict[str, Callable[[], Any]] = {
             "ours": partial(strictly, texts, style),
             "peer": partial(by_patterns, texts, style),
         }

@@ -81,7 +81,7 @@ def rows(names: dict[str, list[str]], repeats: int) -> list[dict[str, Any]]:
     }
     least, found = float(np.median(spent["bare"])), []
     for name in names:
-        row = {"x": {"command": name, "measure": "cpu"}, "heavy": heavy[name]}
+        row: dict[str, Any] = {"x": {"command": name, "measure": "cpu"}, "heavy": heavy[name]}
         row |= compared(spent[name], spent["torch"], UNIT)
         row["peer"] |= {"name": "import torch", "version": metadata.version("torch")}
         share = round(least / row["ours"]["median"], 4)
