@@ -171,9 +171,7 @@ def branch_points(
     return points
 
 
-def branch_places(
-    trajectories: Sequence[Trajectory], num: int, seed: int
-) -> list[tuple[int, int]]:
+def branch_places(trajectories: Sequence[Trajectory], num: int, seed: int) -> list[tuple[int, int]]:
     """`num` turns with a call, drawn evenly: (number of the trajectory, turn), in order."""
     rng = random.Random(f"branches/{seed}")
     places = [(n, s) for n, t in enumerate(trajectories) for s in range(t.num_calls)]
