@@ -5,11 +5,12 @@
 `forethought demo --controls none` of this checkout and of the one in FOLDER (such as a `git
 worktree` of an earlier commit; without it this one again, which shows the noise), in turns, with
 the same seed in a pair. Seconds are user + system of all processes: those of a stage as the run
-itself records them, the total as the system counts it, start, page and all. The limit of a stage
-that trains is the time of its matrix products alone: 6 operations for each weight of the layers and
-token that was forwarded (8 in stage 3, whose reference reads along), at the speed of one large
-product on one thread; sampling, attention and the vocabulary come on top. Keys behind the options
-are those of the configuration, for both sides.
+itself records them, `speedrun` the sum of those that docs/speedrun.md counts, the total as the
+system counts it, start, page and all. The limit of a stage that trains is the time of its matrix
+products alone: 6 operations for each weight of the layers and token that was forwarded (8 in stage
+3, whose reference reads along), at the speed of one large product on one thread; sampling,
+attention and the vocabulary come on top. Keys behind the options are those of the configuration,
+for both sides.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ import torch
 from child import ROOT, run_child, take_turns
 from measured import write
 from sides import compared
+from speedrun import COUNTED
 
 UNIT = "CPU s"
 OPERATIONS = {"base": 6, "midtrain": 6, "sft": 6, "rl": 8}
-TOTAL = "total"
+SPEEDRUN, TOTAL = "speedrun", "total"
 
 
 def command(seed: int, out: str, quick: bool, keys: Sequence[str]) -> list[str]:
@@ -71,7 +73,9 @@ def run_demo(root: Path, quick: bool, keys: Sequence[str], seeds: list[int]) -> 
         out = Path(folder) / "run"
         done = run_child(command(seeds.pop(0), str(out), quick, keys), root=root)
         summary = json.loads((out / "summary.json").read_text())
-        return {"cpu": {**summary["cpu_s"], TOTAL: done.cpu}, "operations": operations(out)}
+        spent = summary["cpu_s"]
+        sums = {SPEEDRUN: sum(spent.get(step, 0.0) for step in COUNTED), TOTAL: done.cpu}
+        return {"cpu": {**spent, **sums}, "operations": operations(out)}
 
 
 def operations(run: Path) -> dict[str, float]:
@@ -105,7 +109,7 @@ def speed(size: int = 1024, repeats: int = 8) -> float:
 
 
 def rows(runs: Mapping[str, Sequence[Mapping[str, Any]]], rate: float) -> list[dict[str, Any]]:
-    """A row for each stage that both sides have, then the total; without what took nothing."""
+    """A row for each stage that both sides have, then the sums; without what took nothing."""
     found = []
     for stage in runs["ours"][0]["cpu"]:
         times = {

@@ -55,8 +55,9 @@ def test_two_checkouts_are_compared_stage_by_stage(
     assert demo.main([*words, "--sft.epochs", "1"]) == 0
     found = json.loads(out.read_text())
     check_rows(found["rows"])
-    stage, total = found["rows"]
-    assert (stage["x"]["stage"], total["x"]["stage"]) == ("sft", "total")
+    stage, counted, total = found["rows"]
+    assert [row["x"]["stage"] for row in found["rows"]] == ["sft", "speedrun", "total"]
+    assert counted["ours"] == stage["ours"] and counted["peer"]["median"] == 40.5
     assert stage["ours"] == {"median": 10.5, "min": 10.0, "max": 11.0, "unit": "CPU s"}
     assert stage["peer"]["median"] == 40.5 and "limit" not in total
     assert total["ours"]["median"] < 5  # of the system, not of the run's own word
