@@ -39,6 +39,23 @@ def exponent(points: Sequence[tuple[float, float]]) -> float | None:
     return round(float(np.polyfit(x, y, 1)[0]), 3)
 
 
+def memory_mb(line: str) -> float | None:
+    """A line of /proc/self/status; None where the system has no such file."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.is_file() else []
+    return next((int(x.split()[1]) / 1024 for x in lines if x.startswith(line)), None)
+
+
+def peak_mb() -> float | None:
+    """Peak resident memory. Not `ru_maxrss`, which a child begins with its parent's of."""
+    return memory_mb("VmHWM")
+
+
+def private_mb() -> float | None:
+    """Memory that no file backs."""
+    return memory_mb("RssAnon")
+
+
 def machine() -> dict[str, Any]:
     """Where it was measured; the load is that of the whole machine at the end."""
     info = Path("/proc/cpuinfo")

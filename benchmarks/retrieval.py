@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measured import exponent, ratio, spread, write
+from measured import exponent, peak_mb, private_mb, ratio, spread, write
 
 from forethought.data.corpora import read_corpus
 from forethought.tools.bm25_index import build_bm25, open_bm25
@@ -194,23 +194,6 @@ ENGINES: dict[str, tuple[type[Any], tuple[str, ...]]] = {
     "bm25s-numba": (Bm25sNumba, ("bm25s", "numba")),
     "tantivy": (Tantivy, ("tantivy",)),
 }
-
-
-def memory_mb(line: str) -> float | None:
-    """A line of /proc/self/status; None where the system has no such file."""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.is_file() else []
-    return next((int(x.split()[1]) / 1024 for x in lines if x.startswith(line)), None)
-
-
-def peak_mb() -> float | None:
-    """Peak resident memory. Not `ru_maxrss`, which a child begins with its parent's of."""
-    return memory_mb("VmHWM")
-
-
-def private_mb() -> float | None:
-    """Memory that no file backs."""
-    return memory_mb("RssAnon")
 
 
 def child(engine: str, step: str, corpus: str, folder: Path, asked: list[str]) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from child import take_turns
 from measured import ratio, spread
 
 from forethought.training.policy import Policy
@@ -37,15 +39,14 @@ def build_model(name: str, vocabulary: int = VOCABULARY) -> Any:
 
 
 def rounds(num: int, calls: Mapping[str, Callable[[], Any]]) -> dict[str, list[Spent]]:
-    """Runs all calls `num` times, in turns, every second round backwards: a busy hour is shared."""
-    spent: dict[str, list[Spent]] = {name: [] for name in calls}
-    for number in range(num):
-        for name in list(calls)[:: -1 if number % 2 else 1]:
-            wall, cpu = time.perf_counter(), time.process_time()
-            calls[name]()
-            taken = Spent(cpu=time.process_time() - cpu, wall=time.perf_counter() - wall)
-            spent[name].append(taken)
-    return spent
+    """What all calls took, `num` times each, in turns."""
+
+    def timed(call: Callable[[], Any]) -> Spent:
+        wall, cpu = time.perf_counter(), time.process_time()
+        call()
+        return Spent(cpu=time.process_time() - cpu, wall=time.perf_counter() - wall)
+
+    return take_turns(num, {name: partial(timed, call) for name, call in calls.items()})
 
 
 def compared(ours: Sequence[float], peer: Sequence[float], unit: str) -> dict[str, Any]:

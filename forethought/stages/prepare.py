@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from forethought.errors import GuardRail
-from forethought.hindsight.branch import BranchPoint, alternatives, normalised
+from forethought.hindsight.branch import BranchPoint, Student, alternatives, normalised
 from forethought.hindsight.records import Branch, Labelled, labelled_to_row, read_labelled
 from forethought.hindsight.steps import leaks_of, step_rows
 from forethought.hindsight.teacher import TeacherWriter
@@ -134,12 +134,9 @@ def _branches(
 ) -> dict[int, list[Branch]]:
     """Executed alternatives at `prepare.branch_states` turns, drawn evenly from all calls."""
     section = context.config.prepare
-    places = _branch_places(trajectories, section.branch_states, context.config.seed)
+    places = branch_places(trajectories, section.branch_states, context.config.seed)
     student = make_student(context, policy)
-    points: list[BranchPoint] = []
-    for key, (number, step) in enumerate(places):
-        rollout = as_rollout(trajectories[number], student.text_format, student.tokenizer)
-        points.append(BranchPoint(rollout=rollout, history=rollout.turns[:step], key=10**6 + key))
+    points = branch_points(trajectories, places, student)
     found = alternatives(points, section.alternatives, section.continuations, student)
     branches: dict[int, list[Branch]] = {}
     for (number, step), options in zip(places, found, strict=True):
@@ -163,9 +160,19 @@ def _branches(
     return branches
 
 
-def _branch_places(
-    trajectories: Sequence[Trajectory], num: int, seed: int
-) -> list[tuple[int, int]]:
+def branch_points(
+    trajectories: Sequence[Trajectory], places: Sequence[tuple[int, int]], student: Student
+) -> list[BranchPoint]:
+    """The states before the given turns; `places`: (number of a trajectory, turn)."""
+    points: list[BranchPoint] = []
+    for key, (number, step) in enumerate(places):
+        rollout = as_rollout(trajectories[number], student.text_format, student.tokenizer)
+        points.append(BranchPoint(rollout=rollout, history=rollout.turns[:step], key=10**6 + key))
+    return points
+
+
+def branch_places(trajectories: Sequence[Trajectory], num: int, seed: int) -> list[tuple[int, int]]:
+    """`num` turns with a call, drawn evenly: (number of the trajectory, turn), in order."""
     rng = random.Random(f"branches/{seed}")
     places = [(n, s) for n, t in enumerate(trajectories) for s in range(t.num_calls)]
     return sorted(rng.sample(places, min(num, len(places))))

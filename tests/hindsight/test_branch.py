@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -119,3 +121,53 @@ def test_a_label_lies_between_the_rate_and_the_prior(
 
 def test_without_runs_and_without_strength_the_label_is_the_prior() -> None:
     assert smoothed(0, 0, 0.3, 0.0) == pytest.approx(0.3)
+
+
+class Waves:
+    """A back-end that answers, like the in-process one, all requests of a turn of the loop."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self._waiting: list[tuple[Any, asyncio.Future[None]]] = []
+        self.waves: list[list[str]] = []  # tasks of the requests of each
+
+    async def generate(self, request: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        turn = loop.create_future()
+        self._waiting.append((request, turn))
+        if len(self._waiting) == 1:
+            loop.call_soon(self._go)
+        await turn
+        return await self._inner.generate(request)
+
+    def _go(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        self.waves.append([request.session.split("#")[0] for request, _ in waiting])
+        for _, turn in waiting:
+            turn.set_result(None)
+
+    def release(self, session: str) -> None:
+        self._inner.release(session)
+
+
+def waves_of(max_wave: int) -> tuple[list[list[str]], list[list[Any]]]:
+    """Tasks of the requests of each wave, and what the alternatives of four states came to."""
+    plain = student()
+    backend = Waves(plain.backend)
+    one = replace(plain, backend=backend, max_wave=max_wave)
+    found = [
+        [(o.turn.text, o.measured.s, o.measured.k) for o in options]
+        for options in alternatives(starts()[:4], 3, 2, one)
+    ]
+    return backend.waves, found
+
+
+def test_alternatives_and_continuations_of_all_states_and_tasks_share_waves() -> None:
+    waves, found = waves_of(512)
+    tasks = {r.task.id for r in rollouts()[:4]}
+    assert set(waves[0]) == tasks and len(waves[0]) == 4 * 2 * 3
+    executed = sum(len(options) for options in found)
+    assert set(waves[1]) == tasks and len(waves[1]) == 2 * executed
+    apart, same = waves_of(1)
+    assert all(len(set(wave)) == 1 for wave in apart) and len(apart) > 2 * len(waves)
+    assert same == found

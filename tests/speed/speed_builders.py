@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -9,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,3 +41,9 @@ def check_rows(rows: Sequence[dict[str, Any]]) -> None:
         assert abs(row["ratio"]["value"] - parts) < 0.01 * parts + 0.01
         if "limit" in row:
             assert row["limit"]["what"] and row["limit"]["value"] > 0 and row["limit"]["share"] > 0
+
+
+def script(monkeypatch: pytest.MonkeyPatch, name: str) -> Any:
+    """A script of `benchmarks` as a module, beside those that it imports."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module(name)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from speed_builders import ROOT, check_rows, run_benchmark
+from speed_builders import check_rows, run_benchmark, script
 
 
 @pytest.fixture
 def rollout(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The script as a module, beside those that it imports."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module("rollout")
+    """The script as a module."""
+    return script(monkeypatch, "rollout")
 
 
 def test_both_sides_sample_as_many_tokens_and_greedily_the_same(tmp_path: Path) -> None:
