@@ -33,6 +33,7 @@ class Policy:
     model: Any  # a `transformers` causal language model
     tokenizer: Any
     _direct: bool | None = field(default=None, init=False, repr=False)  # see `features`
+    _levels: tuple[tuple[int, ...] | None] | None = field(default=None, init=False, repr=False)
 
     @classmethod
     def load(
@@ -174,7 +175,9 @@ class Policy:
 
     def level_ids(self) -> tuple[int, ...] | None:
         """The token ids of the 21 levels, see `forethought.rollout.level_tokens`."""
-        return level_ids(self.tokenizer)
+        if self._levels is None:
+            self._levels = (level_ids(self.tokenizer),)
+        return self._levels[0]
 
     def features(
         self, ids: Tensor, mask: Tensor | None = None, positions: Tensor | None = None
