@@ -136,11 +136,14 @@ class _Block:
 
 
 def _cost(sequences: Sequence[TrainingSequence], config: PackConfig, family: Family) -> float:
-    """In tokens that are read without a mask, padding included."""
-    return sum(
-        family.length + PASS_TOKENS + MASKED * len(block.rows) * block.longest
-        for block in _blocks(sequences, config, family)
-    )
+    """In tokens that are read without a mask."""
+    blocks = _blocks(sequences, config, family)
+    return sum(_block_cost(family.length, len(block.rows), block.longest) for block in blocks)
+
+
+def _block_cost(first: int, rows: int, longest: int) -> float:
+    """Of one pass over a prefix of `first` tokens and one over the rows, padding included."""
+    return first + PASS_TOKENS + MASKED * rows * longest
 
 
 def _blocks(
@@ -176,23 +179,18 @@ def _full_cuts(used: Sequence[int], first: int, bound: int) -> list[int]:
 
 def _even_cuts(used: Sequence[int], first: int, bound: int) -> list[int]:
     """Where blocks end so that passes, their prefixes and padding together cost least."""
-    best: list[tuple[float, int]] = [(0.0, len(used))]  # cost from a row on, end of its block
+    costs, ends = [0.0] * (len(used) + 1), [0] * len(used)  # from a row on, and of its block
     for start in reversed(range(len(used))):
         most = min(len(used), start + max(1, (bound - first) // used[start]))
-        choices = [
-            (
-                first
-                + PASS_TOKENS
-                + MASKED * (stop - start) * used[start]
-                + best[len(used) - stop][0],
-                stop,
-            )
+        costs[start], ends[start] = min(
+            (_block_cost(first, stop - start, used[start]) + costs[stop], stop)
             for stop in range(start + 1, most + 1)
-        ]
-        best.append(min(choices))
+        )
     stops: list[int] = []
-    while not stops or stops[-1] < len(used):
-        stops.append(best[len(used) - (stops[-1] if stops else 0)][1])
+    start = 0
+    while start < len(used):
+        start = ends[start]
+        stops.append(start)
     return stops
 
 
