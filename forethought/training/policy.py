@@ -180,7 +180,11 @@ class Policy:
         return self._levels[0]
 
     def features(
-        self, ids: Tensor, mask: Tensor | None = None, positions: Tensor | None = None
+        self,
+        ids: Tensor,
+        mask: Tensor | None = None,
+        positions: Tensor | None = None,
+        cache: Any = None,
     ) -> Tensor:
         """What `project` turns into logits: the hidden states [B, L, D] of every position.
 
@@ -189,8 +193,10 @@ class Policy:
 
         Args:
             ids: [B, L].
-            mask: [B, L, L] bool, who may see whom; None: every position sees those before it.
+            mask: [B, L, K + L] bool, who may see whom; None: every position sees those before it.
             positions: [B, L] position ids; None: 0, 1, ..
+            cache: a `transformers` cache of K tokens that stand before; takes in these ones. None:
+                K = 0, and nothing is kept.
         """
         if self._direct is None:
             self._direct = self._is_direct()
@@ -199,7 +205,7 @@ class Policy:
             input_ids=ids,
             attention_mask=None if mask is None else self._attention_mask(mask),
             position_ids=positions,
-            use_cache=False,
+            **({"use_cache": False} if cache is None else {"past_key_values": cache}),
         )
         features: Tensor = output.last_hidden_state if self._direct else output.logits
         return features
@@ -226,30 +232,33 @@ class Policy:
         last = getattr(hidden, "last_hidden_state", None)
         return last is not None and torch.equal(head(last), whole)
 
-    def _attention_mask(self, mask: Tensor) -> Tensor:
-        """A mask [B, L, L] in the form that the model's attention takes.
-
-        Raises:
-            MissingError: the model cannot keep documents of a row apart.
-        """
+    def mask_problem(self, columns: float) -> str:
+        """Why the model cannot take a mask of that many columns; empty where it can."""
         config = self.model.config
         kinds = getattr(config, "layer_types", None) or ()
         sliding = not kinds or "sliding_attention" in kinds
         window = getattr(config, "sliding_window", None) if sliding else None
-        problem = ""
         if not _MASKED_LAYERS.issuperset(kinds):
-            problem = "its layers are not all attention"
-        elif window is not None and mask.shape[-1] > window:
-            problem = f"{mask.shape[-1]} tokens are more than its sliding window of {window}"
-        elif config._attn_implementation not in ("sdpa", "eager"):
-            problem = f"attention of the kind {config._attn_implementation}"
-        if problem:
+            return "its layers are not all attention"
+        if window is not None and columns > window:
+            return f"{columns} tokens are more than its sliding window of {window}"
+        if config._attn_implementation not in ("sdpa", "eager"):
+            return f"attention of the kind {config._attn_implementation}"
+        return ""
+
+    def _attention_mask(self, mask: Tensor) -> Tensor:
+        """A mask [B, L, K + L] in the form that the model's attention takes.
+
+        Raises:
+            MissingError: the model cannot keep documents of a row apart.
+        """
+        if problem := self.mask_problem(mask.shape[-1]):
             raise MissingError(
                 f"a mask by documents for {type(self.model).__name__}: {problem}",
                 next_step="load the model with SDPA attention, train with share_rows off, or "
                 "lower rollout.max_context_tokens",
             )
-        if config._attn_implementation == "sdpa":
+        if self.model.config._attn_implementation == "sdpa":
             return mask.unsqueeze(1)
         hidden = torch.zeros(mask.shape, dtype=self.dtype, device=mask.device)
         return hidden.masked_fill_(~mask, torch.finfo(self.dtype).min).unsqueeze(1)

@@ -10,13 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 from torch.utils.checkpoint import checkpoint as recompute
 
 from forethought.algos.losses import exact_brier, exact_kl, token_logprobs
 from forethought.algos.packing import PackedBatch
 from forethought.training.policy import Policy
+from forethought.training.rows import can_share, row_features
 
 _LOGITS_KEPT = 1 << 26  # logits of a chunk of tokens; more are computed again in the backward pass
 
@@ -25,8 +29,7 @@ _LOGITS_KEPT = 1 << 26  # logits of a chunk of tokens; more are computed again i
 class Trained:
     """The tokens of a micro-batch that have a loss: n tokens, then s Brier slots."""
 
-    rows: Tensor  # [n + s]
-    columns: Tensor  # [n + s] of the position that predicts: one before the token
+    predictors: Tensor  # [n + s] where they are predicted: index into `rows.row_features`
     targets: Tensor  # [n] token ids
     streams: dict[str, Tensor]  # [n] each: ce_weight, pg_weight, kl_weight, advantage,
     # sampling_logprobs
@@ -52,15 +55,29 @@ def trained_tokens(batch: PackedBatch, device: torch.device) -> Trained:
     streams = {
         name: torch.from_numpy(getattr(batch, name)[rows, columns]).to(device) for name in names
     }
-    before = [torch.from_numpy(columns - 1), torch.from_numpy(batch.brier_position - 1)]
-    lines = [torch.from_numpy(rows), torch.from_numpy(batch.brier_row)]
+    places = np.append(rows, batch.brier_row), np.append(columns, batch.brier_position)
     return Trained(
-        rows=torch.cat(lines).to(device),
-        columns=torch.cat(before).to(device),
+        predictors=torch.from_numpy(_predictors(batch, *places)).to(device),
         targets=torch.from_numpy(batch.ids[rows, columns]).to(device),
         streams=streams,
         outcomes=torch.from_numpy(batch.brier_target).to(device),
     )
+
+
+def _predictors(
+    batch: PackedBatch, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Where tokens are predicted: one before, or at the end of their prefix."""
+    before: npt.NDArray[np.int64] = rows * batch.ids.shape[1] + columns - 1
+    if batch.prefixes is None:
+        return before
+    count, width = batch.prefixes.ids.shape
+    prefix = batch.prefix_of_row()[rows]
+    lengths = batch.prefixes.lengths[prefix]
+    first = batch.position[rows, columns] == lengths
+    before = count * width + before
+    before[first] = (prefix * width + lengths - 1)[first]
+    return before
 
 
 class Scorer:
@@ -92,6 +109,14 @@ class Scorer:
         self._kl_temperature = kl_temperature
         ids = policy.level_ids()
         self.level_ids = None if ids is None else torch.tensor(ids, device=policy.device)
+        self._shares: bool | None = None
+
+    def shares_prefixes(self) -> bool:
+        """Whether all models can read a common beginning once; tried out at the first call."""
+        if self._shares is None:
+            models = [self.policy] if self.reference is None else [self.policy, self.reference]
+            self._shares = all(can_share(model) for model in models)
+        return self._shares
 
     def score(self, batch: PackedBatch, chosen: Trained, kl_weight: Tensor | None = None) -> Scores:
         """Everything that the losses of a micro-batch need.
@@ -152,16 +177,11 @@ class Scorer:
 
     def _features(self, policy: Policy, batch: PackedBatch, chosen: Trained) -> Tensor:
         """Features [n + s, *] of the positions that predict a trained token."""
-        device = self.policy.device
-        ids = torch.from_numpy(batch.ids).to(device)
-        mask = positions = None
-        if (batch.document > 0).any():
-            mask = document_mask(torch.from_numpy(batch.document).to(device))
-            positions = torch.from_numpy(batch.position).to(device)
-        # Alone in its row a document needs no mask: padding lies behind it, unseen.
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._bf16):
-            features = policy.features(ids, mask, positions)
-        return features[chosen.rows, chosen.columns]
+        with torch.autocast(policy.device.type, dtype=torch.bfloat16, enabled=self._bf16):
+            features = row_features(policy, batch)
+        # The last token of a prefix predicts in many sequences. This look-up adds up its gradient
+        # in a fixed order; that of an index does so in the order in which threads arrive.
+        return embedding(chosen.predictors, features)
 
     def _chunk(
         self,
@@ -196,17 +216,3 @@ def _project(policy: Policy, features: Tensor) -> Tensor:
     """Logits, in the format of the weights: in bfloat16 those of 16 are 0.125 apart."""
     with torch.autocast(policy.device.type, enabled=False):
         return policy.project(features.to(policy.dtype))
-
-
-def document_mask(document: Tensor) -> Tensor:
-    """Who may see whom in packed rows: earlier tokens of the same document, and oneself.
-
-    Args:
-        document: [B, L] number of the document; padding counts as one more document, so that no
-            position is left without anything to see.
-
-    Returns:
-        [B, L, L] bool, query by key.
-    """
-    same = document.unsqueeze(2) == document.unsqueeze(1)
-    return same.tril()

@@ -18,6 +18,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from forethought.algos.losses import LossTerms, RatioStats, clipped_surrogate, cross_entropy
 from forethought.algos.packing import PackConfig, PackedBatch, pack
+from forethought.algos.prefixes import documents
 from forethought.errors import InputError
 from forethought.training.guards import (
     WeightWatch,
@@ -42,6 +43,7 @@ class TrainerConfig:
     micro_batch_tokens: int = 8192  # padding included; a longer sequence is refused
     row_length: int = 256  # tokens of a shared row; the longest sequence where that is more
     share_rows: bool = True  # False: one sequence a row
+    share_prefixes: bool = True  # False: what sequences begin with is read in each of them
     bf16: bool = False  # autocast of the forward pass; weights keep their own format
     clip_grad_norm: float = 1.0  # 0 = off
     temperature: float = 1.0  # at which the tokens of the policy gradient were sampled
@@ -76,6 +78,7 @@ class _Totals:
     kl: float = 0.0
     trained: int = 0  # tokens and slots with a weight
     forwarded: int = 0
+    shared: int = 0  # tokens that are not forwarded again
     padding: int = 0
     scored: int = 0  # tokens in `entropy`
     entropy: float = 0.0
@@ -124,9 +127,10 @@ class Trainer:
         Returns:
             loss (with coefficients), ce_loss, pg_loss, brier_loss, kl_loss (without); grad_norm
             before clipping; lr_factor; trained_tokens (with a weight, Brier slots included),
-            forwarded_tokens (without padding), padding_share of the rows; entropy in nats, mean
-            over trained tokens at the sampling temperature; with policy-gradient tokens also the
-            means of `RatioStats`.
+            forwarded_tokens (without padding), shared_tokens (not forwarded again: of prefixes
+            that stand once for several sequences), padding_share of what is forwarded; entropy in
+            nats, mean over trained tokens at the sampling temperature; with policy-gradient tokens
+            also the means of `RatioStats`.
 
         Raises:
             GuardRail: no trained token, a loss or gradient that is not finite (the weights are
@@ -154,6 +158,7 @@ class Trainer:
             "lr_factor": factor,
             "trained_tokens": float(totals.trained),
             "forwarded_tokens": float(totals.forwarded),
+            "shared_tokens": float(totals.shared),
             "padding_share": totals.padding / (totals.padding + totals.forwarded),
             "entropy": totals.entropy / max(totals.scored, 1),
         }
@@ -163,6 +168,9 @@ class Trainer:
         self, sequences: Sequence[TrainingSequence], denominators: Denominators, step: int
     ) -> tuple[_Totals, float]:
         """Leaves the gradient of the whole batch in the parameters; returns its sums and loss."""
+        shares = self.config.share_prefixes and self._scorer.shares_prefixes()
+        if shares:  # documents that begin alike lie in one sequence where turns forget
+            sequences = [document for sequence in sequences for document in documents(sequence)]
         counts = [_count_trained(sequence, self.config) for sequence in sequences]
         trained = sum(counts)
         require_trained_tokens(trained, [sequence.source for sequence in sequences])
@@ -174,7 +182,7 @@ class Trainer:
         moved, held = list[Tensor](), list[Tensor]()  # what trains and what holds the readout
         self.policy.model.train()
         self.optimiser.zero_grad()
-        for batch in pack(sequences, self._pack_config(sequences)):
+        for batch in pack(sequences, self._pack_config(sequences, shares)):
             terms = self._terms(batch, denominators, totals)
             value = float(terms.total.detach())
             here = [sources[index] for row in batch.members for index in row]
@@ -213,7 +221,7 @@ class Trainer:
         if brier:
             torch.stack(list(brier)).sum().backward()  # type: ignore[no-untyped-call]
 
-    def _pack_config(self, sequences: Sequence[TrainingSequence]) -> PackConfig:
+    def _pack_config(self, sequences: Sequence[TrainingSequence], shares: bool) -> PackConfig:
         longest = max(len(sequence.ids) for sequence in sequences)
         positions = getattr(self.policy.model.config, "max_position_embeddings", None)
         farthest = max(_longest_document(sequence) for sequence in sequences)
@@ -230,6 +238,7 @@ class Trainer:
             max_row_tokens=min(max(self.config.row_length, longest), bound),
             max_batch_tokens=bound,
             share_rows=self.config.share_rows,
+            share_prefixes=shares,
             pad_id=self.policy.tokenizer.pad_token_id or 0,
         )
 
@@ -265,7 +274,8 @@ class Trainer:
             kl_weight = streams["kl_weight"].abs() / over.pg
         scores = self._scorer.score(batch, chosen, kl_weight)
         totals.forwarded += batch.num_tokens
-        totals.padding += batch.document.size - batch.num_tokens
+        totals.shared += batch.shared_tokens
+        totals.padding += batch.size - batch.num_tokens
         totals.scored += len(chosen.targets)
         totals.entropy += float(scores.entropy)
         config, ratio = self.config, RatioStats()

@@ -12,7 +12,8 @@ from training_builders import denominators, sequences, trainer, word_policy
 from forethought.algos.losses import exact_kl
 from forethought.algos.packing import PackConfig, PackedBatch, pack
 from forethought.training.policy import Policy
-from forethought.training.scoring import Scorer, Scores, document_mask, trained_tokens
+from forethought.training.rows import document_mask
+from forethought.training.scoring import Scorer, Scores, trained_tokens
 from forethought.training.trainer import Denominators
 from forethought.types import BrierSlot, TrainingSequence
 
