@@ -22,6 +22,7 @@ from search_world import (
     drawn_reward,
     make_tasks,
 )
+from sides import SAME, apart, gradient_of
 from trl_side import PLAIN, Stepper
 
 from forethought.algos.batching import ReinforceConfig, reinforced
@@ -40,7 +41,6 @@ from forethought.types import Rollout, Task, TrainingSequence
 RATE = 1e-6
 CLIP = (0.2, 0.28)
 MOVED = 0.02  # standard deviation of what is added to the weights before losses are compared
-SAME = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,28 +336,6 @@ class Check:
 def replace_model(policy: Policy) -> Policy:
     """The same weights in a model of its own, which learns."""
     return Policy(copy.deepcopy(policy.model), policy.tokenizer)
-
-
-def gradient_of(
-    trainer: Trainer, sequences: Sequence[TrainingSequence], denominators: Denominators
-) -> tuple[dict[str, float], list[torch.Tensor]]:
-    """What `Trainer.step` tells, and the gradient that it would step along."""
-    found: list[torch.Tensor] = []
-
-    def keep(step: int, total_steps: int) -> float:
-        found.extend(p.grad.clone() for p in trainer.policy.model.parameters())
-        return 0.0  # as a rate of 0: no weight has to change
-
-    trainer.optimiser.step = keep  # type: ignore[method-assign]
-    return trainer.step(sequences, denominators=denominators, step_index=0), found
-
-
-def apart(mine: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> float:
-    """How far two gradients are apart, as a share of the second."""
-    pairs = list(zip(mine, theirs, strict=True))
-    gap = sum(float((a.double() - b.double()).square().sum()) for a, b in pairs)
-    size = sum(float(b.double().square().sum()) for _, b in pairs)
-    return float((gap / size) ** 0.5)
 
 
 def compare(plan: Plan) -> dict[str, float]:

@@ -36,6 +36,9 @@ def require_trl() -> str:
     from huggingface_hub import constants
 
     constants.HF_HUB_DISABLE_TELEMETRY = True  # a thread of its own, and nobody's training
+    import datasets
+
+    datasets.disable_progress_bars()
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     return metadata.version("trl")
