@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 from arithmetic import UNITS, Product, cells, seen_within, training_flops
-from sides import SAME, apart, build_model, gradient_of, rounds
+from gradients import SAME, apart, gradient_of
+from sides import build_model, rounds
 
 from forethought.training.optim import OptimConfig
 from forethought.training.policy import Policy

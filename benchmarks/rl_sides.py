@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from gradients import SAME, apart, gradient_of
 from search_world import (
     FORMAT,
     RESPONSE_TEMPLATE,
@@ -22,7 +23,6 @@ from search_world import (
     drawn_reward,
     make_tasks,
 )
-from sides import SAME, apart, gradient_of
 from trl_side import PLAIN, Stepper
 
 from forethought.algos.batching import ReinforceConfig, reinforced

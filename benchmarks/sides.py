@@ -9,13 +9,10 @@ from functools import partial
 from typing import Any
 
 from child import take_turns
-import torch
 from measured import ratio, spread
 
 from forethought.training.policy import Policy
 from forethought.training.tiny import ModelShape, build_tiny_llama
-from forethought.training.trainer import Denominators, Trainer
-from forethought.types import TrainingSequence
 
 VOCABULARY = 2048
 SHAPES = {  # of about 0.1, 1 and 3 million parameters with a vocabulary of 2048
@@ -24,8 +21,6 @@ SHAPES = {  # of about 0.1, 1 and 3 million parameters with a vocabulary of 2048
     "3m": ModelShape(hidden=192, layers=6, heads=6, ffn=576),
 }
 PAIRS = 5
-SAME = 1e-5
-"""By how much the losses of two sides may differ, and their gradients as a share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +56,3 @@ def compared(ours: Sequence[float], peer: Sequence[float], unit: str) -> dict[st
         "peer": spread(peer, unit),
         "ratio": ratio(peer, ours),
     }
-
-
-def gradient_of(
-    trainer: Trainer, sequences: Sequence[TrainingSequence], denominators: Denominators
-) -> tuple[dict[str, float], list[torch.Tensor]]:
-    """What `Trainer.step` tells, and the gradient that it would step along."""
-    found: list[torch.Tensor] = []
-
-    def keep(step: int, total_steps: int) -> float:
-        found.extend(p.grad.clone() for p in trainer.policy.model.parameters())
-        return 0.0  # as a rate of 0: no weight has to change
-
-    trainer.optimiser.step = keep  # type: ignore[method-assign]
-    return trainer.step(sequences, denominators=denominators, step_index=0), found
-
-
-def apart(mine: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> float:
-    """How far two gradients are apart, as a share of the second."""
-    pairs = list(zip(mine, theirs, strict=True))
-    gap = sum(float((a.double() - b.double()).square().sum()) for a, b in pairs)
-    size = sum(float(b.double().square().sum()) for _, b in pairs)
-    return float((gap / size) ** 0.5)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from arithmetic import MATRIX, UNITS, Product, cells, seen_within, training_flops
-from sides import SAME, SHAPES, build_model, rounds
+from gradients import SAME
+from sides import SHAPES, build_model, rounds
 from trl_side import PLAIN, Stepper
 
 from forethought.training.optim import OptimConfig

@@ -58,7 +58,7 @@ def test_an_equal_loss_is_told_from_another(bench: Import) -> None:
 def test_ratios_of_the_grouped_rows_are_not_1(bench: Import) -> None:
     policy, batch, weight = grouped_batch(bench)
     trainer = bench("grouped").trainer_of(Policy(policy.model, policy.tokenizer), 0.0)
-    told, _ = bench("sides").gradient_of(trainer, batch.sequences(), Denominators(pg=weight))
+    told, _ = bench("gradients").gradient_of(trainer, batch.sequences(), Denominators(pg=weight))
     assert told["log_ratio_abs"] > 0.1 and told["clip_share"] > 0.05
 
 
