@@ -73,6 +73,12 @@ def main(words: list[str]) -> int:
     quick, matrix = args.quick, 256 if args.quick else MATRIX
     sizes = listed(args.sizes, ("toy",) if quick else SIZES) + ([args.model] if args.model else [])
     found: list[dict[str, Any]] = []
+
+    def save(rows: list[dict[str, Any]]) -> None:
+        """Adds rows to the file: a run takes long, and what it has found is not lost."""
+        found.extend(rows)
+        write(args.json, (__doc__ or "").splitlines()[0], found, pairs=args.pairs)
+
     try:
         if sizes:
             require_trl()
@@ -88,15 +94,14 @@ def main(words: list[str]) -> int:
                     micro=args.micro,
                     matrix=matrix,
                 )
-                found += supervised.rows(name, plan, args.pairs)
+                save(supervised.rows(name, plan, args.pairs))
     except ForethoughtError as error:
         print(error, file=sys.stderr)
         return error.exit_code
     for vocabulary in listed(args.vocabularies, (500,) if quick else VOCABULARIES):
         print(f"grouped, vocabulary {vocabulary}", file=sys.stderr)
         group = grouped.Group(members=3, prompt=12, suffix=12) if quick else grouped.Group()
-        found += grouped.rows("toy" if quick else "1m", vocabulary, group, args.pairs, matrix)
-    write(args.json, (__doc__ or "").splitlines()[0], found, pairs=args.pairs)
+        save(grouped.rows("toy" if quick else "1m", vocabulary, group, args.pairs, matrix))
     return 0
 
 
