@@ -167,6 +167,17 @@ def parsed(words: list[str]) -> argparse.Namespace:
     return args
 
 
+def save(path: str, rows: list[dict[str, Any]], pairs: int) -> None:
+    """Writes what there is so far: a run takes long, and what it has found is not lost."""
+    loud = [row for row in rows if row["x"]["measure"] == "cpu" and not row["x"]["silent"]]
+    slopes = {
+        side: exponent([(row["x"]["turns"], row[side]["median"]) for row in loud])
+        for side in ("ours", "peer")
+    }
+    more = {"exponent": slopes} if slopes["ours"] is not None else {}
+    write(path, (__doc__ or "").splitlines()[0], rows, pairs=pairs, **more)
+
+
 def main(words: list[str]) -> int:
     """Plays every number of turns and writes the figures."""
     if words[:1] == ["--child"]:
@@ -198,13 +209,7 @@ def main(words: list[str]) -> int:
             print(f"{plan.size}, {number} turns, silent {silent}", file=sys.stderr)
             weighed = not silent and (not quick or number == turns[-1])
             found += measure(plan, args.pairs, weighed)
-    loud = [x for x in found if x["x"]["measure"] == "cpu" and not x["x"]["silent"]]
-    slopes = {
-        side: exponent([(row["x"]["turns"], row[side]["median"]) for row in loud])
-        for side in ("ours", "peer")
-    }
-    more = {"exponent": slopes} if slopes["ours"] is not None else {}
-    write(args.json, (__doc__ or "").splitlines()[0], found, pairs=args.pairs, **more)
+            save(args.json, found, args.pairs)
     return 0
 
 

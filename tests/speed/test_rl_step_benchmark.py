@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,21 @@ def test_memory_is_a_peak_with_what_was_there_before(bench: Import) -> None:
     cells = bench("rl_step").memory_cells(found)
     assert cells["ratio"]["value"] == 1.8 and cells["peer"]["at_start"] == 500.0
     assert cells["ours"]["min"] == cells["ours"]["max"] == 500.0
+
+
+def test_exponents_are_of_rows_whose_groups_all_train(bench: Import, tmp_path: Path) -> None:
+    rows = [
+        {
+            "x": {"turns": turns, "measure": "cpu", "silent": silent},
+            "ours": {"median": turns * (9.0 if silent else 2.0)},
+            "peer": {"median": turns**2.0},
+        }
+        for silent in (0.0, 0.5)
+        for turns in (2, 4, 8)[: 1 if silent else 3]
+    ]
+    bench("rl_step").save(str(tmp_path / "b.json"), rows, 5)
+    found = json.loads((tmp_path / "b.json").read_text())
+    assert found["exponent"] == {"ours": 1.0, "peer": 2.0} and len(found["rows"]) == 4
 
 
 @pytest.mark.parametrize("script", ["rl_step", "training"])
