@@ -77,11 +77,21 @@ class LossTerms:
         return self.policy + self.cross_entropy + self.brier + self.kl
 
 
+def vocabulary_logprobs(logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """[n, V] `log_softmax(logits / temperature)`, in float32."""
+    # The vocabulary is the widest axis there is: a division by 1 is one more pass over all of it.
+    scaled = logits.float() if temperature == 1.0 else logits.float() / temperature
+    return scaled.log_softmax(-1)
+
+
 def token_logprobs(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
     """[n] log-probability of `targets` [n] under `softmax(logits / temperature)`, logits [n, V]."""
-    scaled = logits.float() / temperature
-    chosen = scaled.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-    return chosen - scaled.logsumexp(-1)
+    return chosen_logprobs(vocabulary_logprobs(logits, temperature), targets)
+
+
+def chosen_logprobs(logprobs: Tensor, targets: Tensor) -> Tensor:
+    """[n] the entries at `targets` [n] of log-probabilities [n, V]."""
+    return logprobs.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
 
 
 def clipped_surrogate(

@@ -17,7 +17,13 @@ from torch import Tensor
 from torch.nn.functional import embedding
 from torch.utils.checkpoint import checkpoint as recompute
 
-from forethought.algos.losses import exact_brier, exact_kl, token_logprobs
+from forethought.algos.losses import (
+    chosen_logprobs,
+    exact_brier,
+    exact_kl,
+    token_logprobs,
+    vocabulary_logprobs,
+)
 from forethought.algos.packing import PackedBatch
 from forethought.training.policy import Policy
 from forethought.training.rows import can_share, row_features
@@ -193,12 +199,11 @@ class Scorer:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The first four fields of `Scores` for some tokens, from one projection of each model."""
         logits = _project(self.policy, features)
-        plain = tempered = token_logprobs(logits, targets)
+        every = vocabulary_logprobs(logits, self._temperature)
+        plain = tempered = chosen_logprobs(every, targets)
         if self._temperature != 1.0:
-            tempered = token_logprobs(logits, targets, self._temperature)
-        with torch.no_grad():
-            every = (logits.float() / self._temperature).log_softmax(-1)
-            entropy = -(every.exp() * every).sum()
+            plain = token_logprobs(logits, targets)
+        entropy = -every.detach().exp().mul_(every.detach()).sum()
         if anchor is None or weight is None or softness is None:
             return plain, tempered, entropy, torch.zeros_like(entropy)
         assert self.reference is not None
