@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,7 +47,7 @@ def test_quick_parts_pass_and_nothing_is_measured_twice(
     for part in QUICK:
         assert run(gpu, part, tmp_path) == 0
     checked = cells(tmp_path, "correctness")
-    assert len(checked) == 2 * len(gpu.checks.CHECKS)
+    assert len(checked) == 2 * (len(gpu.checks.CHECKS) + len(gpu.checks.LAST_CHECKS))
     assert all(cell.get("ok") or "skipped" in cell for cell in checked.values())
     speeds = {**cells(tmp_path, "rollout"), **cells(tmp_path, "train")}
     assert all(c["tokens_per_s"] > 0 for name, c in speeds.items() if "/" in name)
@@ -63,6 +65,7 @@ def only(gpu: Any, monkeypatch: pytest.MonkeyPatch, *checks: str) -> None:
     """One model and few checks."""
     monkeypatch.setattr(gpu.checks, "models", lambda quick: ("tiny-llama",))
     monkeypatch.setattr(gpu.checks, "CHECKS", {name: gpu.checks.CHECKS[name] for name in checks})
+    monkeypatch.setattr(gpu.checks, "LAST_CHECKS", {})
 
 
 def test_a_part_begins_no_cell_when_its_time_is_up_and_goes_on_later(
@@ -183,3 +186,11 @@ def test_needed_operations_count_heads_only_where_there_is_a_loss(gpu: Any) -> N
     tokens = len(one.ids)
     expected = 6 * (layers * tokens + 331 * 32 * trained) + 12 * 2 * 32 * tokens * (tokens + 1) / 2
     assert gpu.train.needed_flop(model, [one]) == expected
+
+
+def test_parts_but_the_pipeline_need_no_more_than_torch_transformers_and_numpy() -> None:
+    names = ("pydantic", "bm25s", "math_verify", "gguf", "rich")
+    code = f"import sys; sys.modules.update(dict.fromkeys({names})); "
+    code += "import gpu_record, gpu_checks, gpu_rollout, gpu_train, gpu_page"
+    path = f"{ROOT / 'benchmarks'}{os.pathsep}{ROOT}"
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": path})

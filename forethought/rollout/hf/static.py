@@ -52,14 +52,23 @@ def again(run: Callable[[], None]) -> Callable[[], None]:
 
 
 def cuda_capture() -> Capture:
-    """Captures with CUDA graphs. They share their memory: only one of them runs at a time."""
+    """Captures with CUDA graphs. They share their memory: only one of them runs at a time.
+
+    The first function must not wait for the device: a capture that breaks off leaves traces in the
+    allocator, so it is asked before. `RuntimeError` where it does.
+    """
     pool = torch.cuda.graph_pool_handle()
+    asked = False
 
     def capture(run: Callable[[], None]) -> Callable[[], None]:
+        nonlocal asked
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call,unused-ignore]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             run()  # libraries set up what they may not while a graph records
+            if not asked:
+                _run_without_waiting(run)
+                asked = True
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         # thread_local: threads of tools may use the GPU meanwhile.
@@ -69,6 +78,16 @@ def cuda_capture() -> Capture:
         return replay
 
     return capture
+
+
+def _run_without_waiting(run: Callable[[], None]) -> None:
+    """Runs it; RuntimeError where the host would wait for a number of the device."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        run()
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
