@@ -24,6 +24,7 @@ from gpu_train import gradient, over, plain_loss, ragged_batch, trainer_of
 from rollout import Work, make_work, peer, ties
 
 from forethought.training.policy import Policy
+from forethought.types import TrainingSequence
 
 LOGPROB = 1e-3  # nats, float32: sums of other order through all layers
 LOGPROB_BF16 = (0.1, 1.0)  # nats: mean and largest, bfloat16 matrices beside float32
@@ -152,16 +153,20 @@ def _sampled_gaps(model: Any, played: Played, work: Work) -> list[float]:
 
 
 def check_gradients(model: Any, on: Machine) -> Cell:
-    """Packed rows, lone rows and padded rows of plain transformers have one gradient."""
-    batch = ragged_batch(model, on, num=6 if on.quick else 12, most=24 if on.quick else 300)
+    """Packed rows, lone rows and padded rows of plain transformers have one gradient.
 
-    def ours(**config: Any) -> list[torch.Tensor]:
-        trainer = trainer_of(copy.deepcopy(model), on, clip_grad_norm=0.0, **config)
+    Sequences begin alike in threes: packed rows read that once, lone rows each for itself.
+    """
+    batch = _few_sequences(model)
+
+    def ours(**config: Any) -> tuple[list[torch.Tensor], dict[str, float]]:
+        trainer = trainer_of(copy.deepcopy(model), clip_grad_norm=0.0, **config)
         return gradient(trainer, batch)
 
-    row = 64 if on.quick else 2048  # of several sequences
-    packed, narrow = ours(row_length=row), ours(row_length=row, bf16=True)
-    lone = ours(share_rows=False)
+    row = 1024  # of several sequences
+    packed, told = ours(row_length=row)
+    narrow, _ = ours(row_length=row, bf16=True)
+    lone, _ = ours(share_rows=False, share_prefixes=False)
     theirs = copy.deepcopy(model)
     plain_loss(theirs, batch).backward()
     reference = [p.grad for p in theirs.parameters()]
@@ -169,9 +174,14 @@ def check_gradients(model: Any, on: Machine) -> Cell:
         "packed_gap": _apart(packed, reference),
         "lone_gap": _apart(lone, reference),
         "bf16_gap": _apart(narrow, reference),
+        "shared_tokens": told["shared_tokens"],
     }
     ok = max(found["packed_gap"], found["lone_gap"]) < GRADIENT and found["bf16_gap"] < 0.1
     return {"ok": ok, **found}
+
+
+def _few_sequences(model: Any) -> list[TrainingSequence]:
+    return ragged_batch(model, num=12, most=300, common=59)
 
 
 def _apart(mine: Sequence[torch.Tensor], theirs: Sequence[Any]) -> float:
@@ -184,10 +194,10 @@ def _apart(mine: Sequence[torch.Tensor], theirs: Sequence[Any]) -> float:
 
 def check_training_twice(model: Any, on: Machine) -> Cell:
     """Two runs of two optimiser steps give the same weights; without the switch it is only told."""
-    batch = ragged_batch(model, on, num=6 if on.quick else 12, most=24 if on.quick else 300)
+    batch = _few_sequences(model)
 
     def trained() -> str:
-        trainer = trainer_of(copy.deepcopy(model), on, bf16=True)
+        trainer = trainer_of(copy.deepcopy(model), bf16=True)
         for step in range(2):
             trainer.step(batch, denominators=over(batch), step_index=step)
         policy: Policy = trainer.policy

@@ -20,15 +20,20 @@ TRAINED = 0.35  # share of the tokens that have a loss, about that of episodes w
 OPTIM = OptimConfig(name="adamw", lr=1e-5, schedule="constant", warmup_fraction=0.0)
 
 
-def ragged_batch(model: Any, on: Machine, *, num: int, most: int) -> list[TrainingSequence]:
-    """Random ids of a fifth of `most` to `most` tokens; runs of tokens have a cross-entropy."""
+def ragged_batch(model: Any, *, num: int, most: int, common: int = 0) -> list[TrainingSequence]:
+    """Random ids of a fifth of `most` to `most` tokens; runs of tokens have a cross-entropy.
+
+    Every three sequences begin with the same `common` ids, which have none, as a prompt has none.
+    """
     draw = np.random.default_rng(1)
     made = []
-    for _ in range(num):
+    prompts = draw.integers(4, model.config.vocab_size, (-(-num // 3), common))
+    for number in range(num):
         length = int(draw.integers(max(4, most // 5), most + 1))
         ids = draw.integers(4, model.config.vocab_size, length)
         runs = np.repeat(draw.random(length // 4 + 1) < TRAINED, 4)[:length].astype(float)
-        runs[0], runs[-1] = 0.0, 1.0
+        ids[:common] = prompts[number // 3]
+        runs[: max(common, 1)], runs[-1] = 0.0, 1.0
         weights = tuple(map(float, runs))
         made.append(TrainingSequence(ids=tuple(map(int, ids)), ce_weight=weights))
     return made
@@ -39,16 +44,17 @@ def over(batch: Sequence[TrainingSequence]) -> Denominators:
     return Denominators(ce=sum(sum(s.ce_weight) for s in batch))
 
 
-def trainer_of(model: Any, on: Machine, **config: Any) -> Trainer:
-    """A trainer of this very model; rows of a device's size unless told otherwise."""
+def trainer_of(model: Any, **config: Any) -> Trainer:
+    """A trainer of this very model."""
     policy = Policy(model, build_word_tokenizer(["a"]))
-    bounds: dict[str, Any] = {"micro_batch_tokens": 64 if on.quick else 8192}
-    bounds |= {"total_steps": 1000} | config
+    bounds = {"micro_batch_tokens": 8192, "total_steps": 1000} | config
     return Trainer(policy, OPTIM, TrainerConfig(**bounds))
 
 
-def gradient(trainer: Trainer, batch: Sequence[TrainingSequence]) -> list[torch.Tensor]:
-    """The gradient that a step of the trainer would follow."""
+def gradient(
+    trainer: Trainer, batch: Sequence[TrainingSequence]
+) -> tuple[list[torch.Tensor], dict[str, float]]:
+    """The gradient that a step of the trainer would follow, and what the step tells."""
     found: list[torch.Tensor] = []
 
     def keep(step: int, total_steps: int) -> float:
@@ -56,8 +62,8 @@ def gradient(trainer: Trainer, batch: Sequence[TrainingSequence]) -> list[torch.
         return 0.0  # as a rate of 0: no weight has to change
 
     trainer.optimiser.step = keep  # type: ignore[method-assign]
-    trainer.step(batch, denominators=over(batch), step_index=0)
-    return found
+    told = trainer.step(batch, denominators=over(batch), step_index=0)
+    return found, told
 
 
 def plain_loss(
@@ -112,14 +118,12 @@ def run(part: Part) -> int:
 
 
 def _batch(model: Any, on: Machine) -> list[TrainingSequence]:
-    return ragged_batch(model, on, num=8 if on.quick else 96, most=24 if on.quick else 900)
+    return ragged_batch(model, num=8 if on.quick else 96, most=24 if on.quick else 900)
 
 
 def _packed(model: Any, on: Machine, shape: tuple[int, int], peak: float | None) -> Cell:
     micro, row = shape
-    trainer = trainer_of(
-        copy.deepcopy(model), on, bf16=True, micro_batch_tokens=micro, row_length=row
-    )
+    trainer = trainer_of(copy.deepcopy(model), bf16=True, micro_batch_tokens=micro, row_length=row)
     batch, padding = _batch(model, on), [0.0]
 
     def step() -> None:

@@ -49,6 +49,7 @@ def test_quick_parts_pass_and_nothing_is_measured_twice(
     checked = cells(tmp_path, "correctness")
     assert len(checked) == 2 * (len(gpu.checks.CHECKS) + len(gpu.checks.LAST_CHECKS))
     assert all(cell.get("ok") or "skipped" in cell for cell in checked.values())
+    assert checked["tiny-llama/gradients"]["shared_tokens"] > 0
     speeds = {**cells(tmp_path, "rollout"), **cells(tmp_path, "train")}
     assert all(c["tokens_per_s"] > 0 for name, c in speeds.items() if "/" in name)
     assert speeds["ceilings"]["copy_gb_s"] > 0
@@ -180,7 +181,7 @@ def test_verdicts_come_from_the_figures(gpu: Any, tmp_path: Path) -> None:
 def test_needed_operations_count_heads_only_where_there_is_a_loss(gpu: Any) -> None:
     on = gpu.cells.Machine(torch.device("cpu"), True)
     model = gpu.cells.build("tiny-llama", on)
-    (one,) = gpu.train.ragged_batch(model, on, num=1, most=5)
+    (one,) = gpu.train.ragged_batch(model, num=1, most=5)
     trained = sum(weight != 0 for weight in one.ce_weight)
     layers = sum(p.numel() for name, p in model.named_parameters() if "embed" not in name)
     tokens = len(one.ids)
