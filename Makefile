@@ -2,10 +2,13 @@
 # PYTHON=  interpreter to build on (default: python3.13, 3.12, 3.11 or python3, the first >= 3.11)
 # VENV=    environment (default .venv); empty: the active interpreter, nothing is installed
 # TORCH=   auto | cpu | cuda | skip        ARGS=  passed on, as in `make demo ARGS=--fast`
+# PART=, OUT=  of gpu-record: which part, and the folder of its file
 PYTHON ?=
 VENV ?= .venv
 TORCH ?= auto
 ARGS ?=
+PART ?= correctness
+OUT ?= runs/gpu-record
 
 BOOT := $(or $(PYTHON),python3)
 PY = $(if $(VENV),$(VENV)/bin/python,$(BOOT))
@@ -14,7 +17,7 @@ FILES = forethought tests tools $(wildcard examples benchmarks studies)
 PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test study-smoke check lint clean docs lock
+.PHONY: help setup setup-dev demo test study-smoke gpu-record check lint clean docs lock
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -33,6 +36,9 @@ test: setup-dev  ## all tests, offline; skips are listed
 
 study-smoke: setup-dev  ## learning tests: each stage moves its metric, its broken twin does not
 	OMP_NUM_THREADS=1 $(PY) -m pytest -v -m study --durations=0 tests/study $(ARGS)
+
+gpu-record: setup  ## one short part on a GPU: PART=correctness|rollout|train|pipeline|report
+	PYTHONPATH=.$(if $(PYTHONPATH),:$(PYTHONPATH)) $(PY) benchmarks/gpu_record.py $(PART) --out $(OUT) $(ARGS)
 
 check: lint  ## format, lint, strict types, fast tests
 	$(PYTEST) -q -m "not slow and not study" $(ARGS)

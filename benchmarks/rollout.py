@@ -99,6 +99,7 @@ def peer(model: Any, work: Work, temperature: float = 1.0) -> list[list[int]]:
         width = max(map(len, episodes))
         ids = torch.tensor([[0] * (width - len(x)) + x for x in episodes])
         mask = torch.tensor([[0] * (width - len(x)) + [1] * len(x) for x in episodes])
+        ids, mask = ids.to(model.device), mask.to(model.device)
         whole = model.generate(ids, attention_mask=mask, generation_config=config)
         for n, reply in enumerate(replies):
             episodes[n] += [*whole[n, width:].tolist(), *reply]
@@ -134,7 +135,8 @@ def ties(model: Any, mine: list[list[int]], theirs: list[list[int]]) -> int:
         if place is None:
             continue
         with torch.inference_mode():
-            logits = model(input_ids=torch.tensor([a[:place]])).logits[0, -1].double()
+            begin = torch.tensor([a[:place]], device=model.device)
+            logits = model(input_ids=begin).logits[0, -1].double()
         lost = logits.max() - logits[[a[place], b[place]]].min()
         if lost > TIE * logits.abs().max():
             raise SystemExit(f"greedy tokens differ by {float(lost):.3g} in their logits: no tie")

@@ -8,6 +8,7 @@ on to the same numbers.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from forethought.rewards.ruling import rulings
 from forethought.rewards.terms import RewardConfig
 from forethought.rollout.engine import Start, run_rollouts_sync
 from forethought.rollout.episodes import to_episode
-from forethought.rollout.hf.backend import backend_for
+from forethought.rollout.hf.backend import HFBackend, backend_for
 from forethought.runlog import MetricsLog
 from forethought.schema import RlConfig
 from forethought.stages.context import Context
@@ -66,6 +67,7 @@ def run(context: Context, policy: Policy) -> Policy:
     trainer = Trainer(policy, optim, config, reference)
     guard = {"config": context.config_hash, "data": "rl"}
     done, fit = _resume(context, policy, trainer, guard)
+    backend = backend_for(policy, context.config.rollout)  # what it records serves every update
     log = MetricsLog(folder / "metrics.jsonl")
     log.truncate_after(done)
     if done == 0:
@@ -75,7 +77,7 @@ def run(context: Context, policy: Policy) -> Policy:
             tasks = context.domain.tasks(
                 "train", section.prompts, offset=TASK_OFFSET + update * section.prompts
             )
-            rollouts = sample_groups(context, policy, tasks, update)
+            rollouts = sample_groups(context, policy, backend, tasks, update)
             stats, fit = one_update(context, policy, trainer, rollouts, fit, update)
             log.append(update + 1, **stats)
             bar.advance(note=f"reward {stats['reward']:.2f}")
@@ -85,12 +87,12 @@ def run(context: Context, policy: Policy) -> Policy:
                 state["fit"] = None if fit is None else asdict(fit)
                 checkpoint.save(folder / "checkpoints", policy, trainer.optimiser, state)
     if config.brier_below is not None and section.refit_rollouts:
-        _refit(context, policy, log)
+        _refit(context, policy, backend, log)
     policy.save(folder / "model")
     return policy
 
 
-def _refit(context: Context, policy: Policy, log: MetricsLog) -> None:
+def _refit(context: Context, policy: Policy, backend: HFBackend, log: MetricsLog) -> None:
     """Fits the numbers of the finished policy to fresh rollouts of it, one a task, twice.
 
     The second time the rollouts read the numbers of the first: a later number sees earlier ones.
@@ -101,7 +103,7 @@ def _refit(context: Context, policy: Policy, log: MetricsLog) -> None:
     for number in range(REFITS):
         tasks = context.domain.tasks("train", section.refit_rollouts, offset=offset)
         offset += len(tasks)
-        rollouts = _sample(context, policy, tasks, members=1, key=(4, number))
+        rollouts = _sample(context, policy, backend, tasks, members=1, key=(4, number))
         sequences: list[TrainingSequence] = []
         for place, (rollout, episode) in enumerate(
             zip(rollouts, judged(context, rollouts, reward), strict=True)
@@ -173,17 +175,24 @@ def _trainer_config(section: RlConfig, *, one_token_levels: bool) -> TrainerConf
 
 
 def sample_groups(
-    context: Context, policy: Policy, tasks: Sequence[Task], update: int
+    context: Context, policy: Policy, backend: HFBackend, tasks: Sequence[Task], update: int
 ) -> list[Rollout]:
     """`rl.group_size` rollouts of each task at the training temperature, group by group."""
     members = context.config.rl.group_size
-    return _sample(context, policy, tasks, members=members, key=(3, update))
+    return _sample(context, policy, backend, tasks, members=members, key=(3, update))
 
 
 def _sample(
-    context: Context, policy: Policy, tasks: Sequence[Task], *, members: int, key: tuple[int, ...]
+    context: Context,
+    policy: Policy,
+    backend: HFBackend,
+    tasks: Sequence[Task],
+    *,
+    members: int,
+    key: tuple[int, int],
 ) -> list[Rollout]:
     """`members` rollouts of each task; `key` sets the noise apart from that of other samples."""
+    asyncio.run(backend.load_weights(policy, key[1]))
     starts = [
         Start(
             task=task,
@@ -195,7 +204,6 @@ def _sample(
         for number, task in enumerate(tasks)
         for member in range(members)
     ]
-    backend = backend_for(policy, context.config.rollout)
     engine = context.engine(temperature=context.config.rl.temperature)
     return run_rollouts_sync(starts, backend, context.domain.text_format, policy.tokenizer, engine)
 

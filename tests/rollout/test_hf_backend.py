@@ -277,7 +277,7 @@ def test_a_window_counts_positions_and_not_columns(
     true = [[c.ids for c in done] for done in play(HFBackend(model), 2, temperature=0.0)]
 
     def columns(cached: Any, new: Any, edges: Any, count: int) -> torch.Tensor:
-        last = torch.tensor(cached) + torch.tensor(new)  # right-aligned, gaps counted like tokens
+        last = cached + new  # right-aligned, gaps counted like tokens
         return (torch.arange(count)[None] - edges[1] + last[:, None]).clamp(min=0)
 
     monkeypatch.setattr(wave, "column_positions", columns)

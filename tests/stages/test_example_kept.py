@@ -59,9 +59,9 @@ def outcomes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every second member of a group wins from update MIXED_FROM on, and none before."""
     judge, sample, now = rl.to_episode, rl.sample_groups, [0]
 
-    def sampled(context: Any, policy: Any, tasks: Any, update: int) -> list[Rollout]:
+    def sampled(context: Any, policy: Any, backend: Any, tasks: Any, update: int) -> list[Rollout]:
         now[0] = update
-        return sample(context, policy, tasks, update)
+        return sample(context, policy, backend, tasks, update)
 
     def judged(rollout: Rollout, *more: Any, **ruled: Any) -> Episode:
         success = int(now[0] >= MIXED_FROM and rollout.index % 2 == 1)

@@ -20,16 +20,20 @@ from forethought.errors import InputError, MissingError
 from forethought.rollout.backend import Completion, Request
 from forethought.rollout.hf.cache import KvLayout, probe_layout
 from forethought.rollout.hf.sampler import StopRule
+from forethought.rollout.hf.static import Capture, StaticSteps, cuda_capture, static_steps
 from forethought.rollout.hf.wave import Row, Wave, WaveOptions
-from forethought.schema import RolloutConfig
 
 if TYPE_CHECKING:
+    from forethought.schema import RolloutConfig
     from forethought.training.policy import Policy
 
 
 PREFILL_TOKENS = 2048
 """Ids of one prefill pass. Larger ones leave the cache of a core: 16,384 cost 17 % more CPU time
 for whole rollouts of a model of a million parameters, with the same samples."""
+
+GPU_PREFILL_TOKENS = 32_768
+"""The same on a GPU, which has to be kept busy and has the memory."""
 
 
 @dataclass(slots=True)
@@ -104,7 +108,15 @@ class HFBackend:
         self._waiting: list[_Waiting] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._version = 0
-        self.prefill_tokens = PREFILL_TOKENS  # most ids, padding included, of one prefill pass
+        device = self._model.device
+        on_gpu = device.type == "cuda"
+        # Most ids, padding included, of one prefill pass.
+        self.prefill_tokens = GPU_PREFILL_TOKENS if on_gpu else PREFILL_TOKENS
+        # How decode steps are recorded; None: they are not. A graph is of the current device.
+        self.capturing: Callable[[], Capture] | None = None
+        if on_gpu and device.index in (None, torch.cuda.current_device()):
+            self.capturing = cuda_capture
+        self._static: StaticSteps | None = None
         self.stats = BackendStats()
 
     async def generate(self, request: Request) -> Completion:
@@ -155,6 +167,8 @@ class HFBackend:
     async def close(self) -> None:
         """Drops all sessions; requests that wait end as `abort`."""
         self._sessions.clear()
+        if self._static is not None:
+            self._static.close()
         waiting, self._waiting = self._waiting, []
         for item in waiting:
             if not item.future.done():
@@ -213,12 +227,15 @@ class HFBackend:
     def _wave(self, requests: list[Request]) -> tuple[list[Row], int]:
         if self._layout is None:
             self._layout = probe_layout(self._model)
+            if self.capturing is not None:
+                self._static = static_steps(self._model, self._layout, self.capturing)
         rows = [self._row(request) for request in requests]
         self._check_window(rows, self._layout)
         options = WaveOptions(
             model=self._model,
             layout=self._layout,
             stop_rule=self._stop_rule,
+            static=self._static,
             prefill_tokens=self.prefill_tokens,
             pause_below=self._pause_below,
             on_token=self._on_token,

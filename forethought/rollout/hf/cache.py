@@ -14,7 +14,6 @@ is a prefix of one that was made once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -81,6 +80,11 @@ def probe_layout(model: Any) -> KvLayout:
     )
 
 
+def kv_shape(layout: KvLayout, rows: int, columns: int) -> tuple[int, ...]:
+    """[2 * layers, B, K, S, D]: slices 2 l and 2 l + 1 are the keys and the values of layer l."""
+    return (2 * layout.layers, rows, layout.heads, columns, layout.dim)
+
+
 class _WaveLayer(CacheLayerMixin):  # type: ignore[misc,unused-ignore]
     """One layer's view of the wave's tensor; where to write is decided by `WaveCache.point`."""
 
@@ -117,10 +121,7 @@ class _WaveLayer(CacheLayerMixin):  # type: ignore[misc,unused-ignore]
 
 
 class WaveCache(Cache):  # type: ignore[misc,unused-ignore]
-    """Keys and values of the rows of one wave in one tensor [2 * layers, B, K, S, D].
-
-    Slices `2 l` and `2 l + 1` of the first axis are the keys and the values of layer l.
-    """
+    """Keys and values of the rows of one wave in one tensor, see `kv_shape`."""
 
     def __init__(self, layout: KvLayout, rows: int, columns: int) -> None:
         """Allocates for `rows` (B) and `columns` (S)."""
@@ -128,9 +129,7 @@ class WaveCache(Cache):  # type: ignore[misc,unused-ignore]
         self.layout = layout
         # Zeros: a gap is masked, but 0 * NaN from fresh memory would be NaN.
         self.store = torch.zeros(
-            (2 * layout.layers, rows, layout.heads, columns, layout.dim),
-            dtype=layout.dtype,
-            device=layout.device,
+            kv_shape(layout, rows, columns), dtype=layout.dtype, device=layout.device
         )
 
     @property
@@ -178,7 +177,7 @@ class WaveCache(Cache):  # type: ignore[misc,unused-ignore]
 
 
 def prefill_mask(
-    cached: Sequence[int], new: Sequence[int], edges: tuple[int, int], width: int
+    cached: torch.Tensor, new: torch.Tensor, edges: tuple[int, int], width: int
 ) -> torch.Tensor:
     """Who sees whom in a right-aligned chunk of new ids.
 
@@ -193,8 +192,8 @@ def prefill_mask(
         finite; nobody else sees it.
     """
     end = edges[1]
-    column = torch.arange(end)
-    query = torch.arange(end - width, end)
+    column = torch.arange(end, device=new.device)
+    query = column[end - width :]
     visible = visible_columns(cached, new, edges)
     causal = column[None, :] <= query[:, None]
     own = column[None, :] == query[:, None]
@@ -202,33 +201,32 @@ def prefill_mask(
 
 
 def visible_columns(
-    cached: Sequence[int], new: Sequence[int], edges: tuple[int, int]
+    cached: torch.Tensor, new: torch.Tensor, edges: tuple[int, int]
 ) -> torch.Tensor:
     """[B, O + C] bool: the columns of a row that are not gaps."""
     old_end, end = edges
-    column = torch.arange(end)[None, :]
-    old_begin = old_end - torch.tensor(cached)[:, None]
-    new_begin = end - torch.tensor(new)[:, None]
+    column = torch.arange(end, device=new.device)[None, :]
+    old_begin = old_end - cached[:, None]
+    new_begin = end - new[:, None]
     return ((column >= old_begin) & (column < old_end)) | (column >= new_begin)
 
 
 def additive(mask: torch.Tensor, layout: KvLayout) -> torch.Tensor:
     """0 where `mask` is true, else the lowest finite number, in the model's type."""
-    zeros = torch.zeros(mask.shape, dtype=layout.dtype)
-    return zeros.masked_fill_(~mask, torch.finfo(layout.dtype).min).to(layout.device)
+    zeros = torch.zeros(mask.shape, dtype=layout.dtype, device=mask.device)
+    return zeros.masked_fill_(~mask, torch.finfo(layout.dtype).min)
 
 
 def column_positions(
-    cached: Sequence[int], new: Sequence[int], edges: tuple[int, int], columns: int
+    cached: torch.Tensor, new: torch.Tensor, edges: tuple[int, int], columns: int
 ) -> torch.Tensor:
     """[B, columns] position in its sequence of what stands in a column; any number >= 0 in a gap.
 
     Windows count positions: a cached prefix and the new ids behind it may be columns apart.
     """
     old_end, end = edges
-    column = torch.arange(columns)[None, :]
-    known = torch.tensor(cached)[:, None]
-    fresh = torch.tensor(new)[:, None]
+    column = torch.arange(columns, device=new.device)[None, :]
+    known, fresh = cached[:, None], new[:, None]
     places = torch.where(column < old_end, column - old_end, column - end + fresh) + known
     return places.clamp_(min=0)
 

@@ -22,8 +22,8 @@ from forethought.rollout.hf.cache import (
     windowed,
 )
 from forethought.rollout.hf.sampler import RowSampler, StopRule
-
-_COMPACT_BELOW = 0.8  # share of live rows under which a copy costs less than idle rows
+from forethought.rollout.hf.static import StaticSteps
+from forethought.rollout.hf.steps import GrowingSteps, Prefilled, Steps, columns_for, forward
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,6 +61,7 @@ class WaveOptions:
     model: Any
     layout: KvLayout
     stop_rule: StopRule
+    static: StaticSteps | None = None  # decodes instead of steps whose tensors grow
     prefill_tokens: int  # bound on rows x width of one prefill forward pass
     pause_below: float = 0.0  # 0 = every turn ends in the wave in which it begins
     on_token: Callable[[Request, int], None] | None = None  # hears every sampled token
@@ -85,32 +86,44 @@ class Wave:
                 self._unique.append(row)
             self._source.append(leader[row.request.ids])
         old = max(row.cached for row in self._unique)
-        self._edges = (old, old + max(row.new for row in self._unique))
+        end = old + max(row.new for row in self._unique)
+        self._edges = (old, end)
+        self._last = end + max(row.budget for row in self._rows)
         window = options.layout.window
-        longest = max(len(row.request.ids) + row.budget for row in self._rows)
-        self._windowed = window is not None and longest > window
+        self._longest = max(len(row.request.ids) + row.budget for row in self._rows)
+        self._windowed = window is not None and self._longest > window
         pausing = all(row.request.may_pause for row in self._rows)
         self._fewest = max(1.0, options.pause_below * len(self._rows)) if pausing else 1.0
 
     @torch.inference_mode()
     def run(self) -> None:
         """Prefills, then decodes until every row has a `stop`."""
-        device = self._options.layout.device
-        logits, cache = self._prefill()
+        start, static = self._prefill(), self._options.static
         for row, source in zip(self._rows, self._source, strict=True):
             leader = self._unique[source]
             row.kv, row.cached = leader.kv, leader.cached
         sampler = RowSampler(
-            [row.request for row in self._rows], [row.budget for row in self._rows], device
+            [row.request for row in self._rows],
+            [row.budget for row in self._rows],
+            self._options.layout.device,
         )
-        self._decode(logits, cache, sampler)
+        if static is None:
+            steps: Steps = GrowingSteps(self._options.model, start)
+        else:
+            static.begin(start)
+            steps = static
+        logits = start.logits
+        del start  # its cache was copied, or grows from here on
+        self._decode(logits, steps, sampler)
 
-    def _prefill(self) -> tuple[torch.Tensor, WaveCache]:
-        """Logits of the next token [B, V], and the cache of all rows with the prompts in it."""
+    def _prefill(self) -> Prefilled:
+        """Reads the prompts, those that are equal once."""
         unique, (old_end, end) = self._unique, self._edges
+        layout = self._options.layout
         shared = len(unique) < len(self._rows)
-        room = end if shared else end + self._slack(end)
-        cache = WaveCache(self._options.layout, len(unique), room)
+        copied = shared or self._options.static is not None
+        room = end if copied else columns_for(end, self._last)
+        cache = WaveCache(layout, len(unique), room)
         for number, row in enumerate(unique):
             if row.kv is not None:
                 cache.put(number, old_end, row.kv)
@@ -121,11 +134,20 @@ class Wave:
             logits.append(self._prefill_rows(cache, first, last))
             first = last
         whole = torch.cat(logits)
-        if shared:
-            source = torch.tensor(self._source, device=whole.device)
-            whole = whole[source]
-            cache.rearrange(source, end, end + self._slack(end))
-        return whole, cache
+        source = torch.tensor(self._source, device=layout.device) if shared else None
+        every = [unique[number] for number in self._source]
+        cached, new = self._lengths(every)
+        return Prefilled(
+            logits=whole if source is None else whole[source],
+            cache=cache,
+            source=source,
+            end=end,
+            last=self._last,
+            farthest=self._longest - 1,
+            visible=visible_columns(cached, new, self._edges),
+            positions=(cached + new)[:, None],
+            places=self._places(cached, new, self._last),
+        )
 
     def _prefill_batch(self, first: int) -> int:
         """End of the run of rows from `first` whose padded chunk keeps to the bound."""
@@ -139,114 +161,77 @@ class Wave:
     def _prefill_rows(self, cache: WaveCache, first: int, last: int) -> torch.Tensor:
         """Runs the new ids of rows `[first, last)`; returns their last logits [rows, V]."""
         rows, (_, end) = self._unique[first:last], self._edges
-        new = [row.new for row in rows]
-        cached = [row.cached for row in rows]
-        width = max(new)
+        layout = self._options.layout
+        cached, new = self._lengths(rows)
+        width = max(row.new for row in rows)
         ids = torch.zeros((len(rows), width), dtype=torch.long)
-        positions = torch.zeros_like(ids)
         for number, row in enumerate(rows):
             ids[number, width - row.new :] = torch.tensor(row.request.ids[row.cached :])
-            positions[number, width - row.new :] = torch.arange(row.cached, row.cached + row.new)
-        mask = additive(prefill_mask(cached, new, self._edges, width)[:, None], cache.layout)
+        begin = width - new[:, None]
+        column = torch.arange(width, device=layout.device)
+        positions = torch.where(column < begin, 0, column - begin + cached[:, None])
+        mask: Any = additive(prefill_mask(cached, new, self._edges, width)[:, None], layout)
+        places = self._places(cached, new, end)
+        if places is not None:
+            mask = windowed(mask, places, positions, layout)
         cache.point(end - width, slice(first, last))
-        self.prefilled += sum(new)
-        positions = positions.to(mask.device)
-        near = self._near(mask, self._places(rows, end), positions)
-        return self._forward(ids, positions, near, cache)
+        self.prefilled += sum(row.new for row in rows)
+        return forward(self._options.model, ids.to(layout.device), positions, mask, cache)
 
-    def _places(self, rows: Sequence[Row], columns: int) -> torch.Tensor | None:
+    def _lengths(self, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of the cached prefixes and of the new parts, [B] each."""
+        both = torch.tensor([[row.cached, row.new] for row in rows])
+        cached, new = both.to(self._options.layout.device).unbind(dim=1)
+        return cached, new
+
+    def _places(self, cached: torch.Tensor, new: torch.Tensor, columns: int) -> Any:
         """Positions of the columns [B, columns]; None where no window matters."""
-        if not self._windowed:
-            return None
-        cached, new = [row.cached for row in rows], [row.new for row in rows]
-        places = column_positions(cached, new, self._edges, columns)
-        return places.to(self._options.layout.device)
+        return column_positions(cached, new, self._edges, columns) if self._windowed else None
 
-    def _near(
-        self, mask: torch.Tensor, places: torch.Tensor | None, positions: torch.Tensor
-    ) -> Any:
-        """The mask in the form that the model takes."""
-        if places is None:
-            return mask
-        return windowed(mask, places, positions, self._options.layout)
-
-    def _forward(
-        self, ids: torch.Tensor, positions: torch.Tensor, mask: Any, cache: WaveCache
-    ) -> torch.Tensor:
-        output = self._options.model(
-            input_ids=ids.to(cache.layout.device),
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits: torch.Tensor = output.logits[:, -1]
-        return logits
-
-    def _decode(self, logits: torch.Tensor, cache: WaveCache, sampler: RowSampler) -> None:
+    def _decode(self, logits: torch.Tensor, steps: Steps, sampler: RowSampler) -> None:
         """Samples token by token; rows that end hand over their keys and values and drop out."""
-        device, end = cache.layout.device, self._edges[1]
         slots = list(self._rows)  # the row of each line of the batch; an ended one idles in it
-        live = len(slots)
-        visible = visible_columns(
-            [row.cached for row in slots], [row.new for row in slots], self._edges
-        )
-        budget = max(row.budget for row in slots)
-        mask = torch.nn.functional.pad(additive(visible, cache.layout), (0, budget))
-        mask = mask[:, None, None, :]
-        positions = torch.tensor([[len(row.request.ids)] for row in slots], device=device)
-        places = self._places(slots, end + budget)
-        step = 0
+        live, step = len(slots), 0
         while True:
             ids, logprobs = sampler.draw(logits, step)
-            ended = self._record(slots, ids.tolist(), logprobs.tolist())
-            used = end + step
+            ended = self._record(slots, ids, logprobs)
             for slot in ended:
-                self._hand_over(slots[slot], cache, slot, used)
+                self._hand_over(slots[slot], steps, slot)
             live -= len(ended)
             if live < self._fewest:
-                self._pause(slots, cache, used)
+                self._pause(slots, steps)
                 return
-            if live < _COMPACT_BELOW * len(slots):
+            if steps.narrows(live, len(slots)):
                 kept = [slot for slot, row in enumerate(slots) if row.stop is None]
                 slots = [slots[slot] for slot in kept]
-                rows = torch.tensor(kept, device=device)
-                cache.rearrange(rows, used, used + self._slack(used))
+                rows = torch.tensor(kept, device=ids.device)
+                steps.keep(rows)
                 sampler.keep(rows)
-                ids, mask, positions = ids[rows], mask[rows], positions[rows]
-                places = None if places is None else places[rows]
-            elif used == cache.columns:
-                cache.rearrange(None, used, used + self._slack(used))
-            cache.point(used)
-            near = self._near(mask[..., : used + 1], places, positions)
-            logits = self._forward(ids[:, None], positions, near, cache)
-            positions = positions + 1
+                ids = ids[rows]
+            logits = steps.step(ids)
             step += 1
 
-    def _pause(self, slots: list[Row], cache: WaveCache, used: int) -> None:
+    def _pause(self, slots: list[Row], steps: Steps) -> None:
         """Hands over the rows that have not ended."""
         for slot, row in enumerate(slots):
             if row.stop is None:
                 row.stop = "pause"
-                self._hand_over(row, cache, slot, used)
+                self._hand_over(row, steps, slot)
 
-    def _slack(self, used: int) -> int:
-        """Free columns to allocate: enough for most turns, never more than the wave can use."""
-        left = self._edges[1] + max(row.budget for row in self._rows) - used
-        return max(1, min(left, max(32, used // 2)))
-
-    def _record(self, slots: list[Row], ids: list[int], logprobs: list[float]) -> list[int]:
+    def _record(self, slots: list[Row], ids: torch.Tensor, logprobs: torch.Tensor) -> list[int]:
         """Appends a token to every live row; returns the slots whose row ended with it."""
         ended: list[int] = []
         is_over, on_token = self._options.stop_rule.is_over, self._options.on_token
+        # One transfer from the device: both are exact in float64.
+        tokens, scores = torch.stack([ids.double(), logprobs.double()]).tolist()
         for slot, row in enumerate(slots):
             if row.stop is not None:
                 continue
-            row.ids.append(ids[slot])
-            row.logprobs.append(logprobs[slot])
+            token = int(tokens[slot])
+            row.ids.append(token)
+            row.logprobs.append(scores[slot])
             if on_token is not None:
-                on_token(row.request, ids[slot])
+                on_token(row.request, token)
             if is_over(row.request.sampling, row.ids):
                 row.stop = "stop"
             elif len(row.logprobs) >= row.budget:
@@ -256,7 +241,6 @@ class Wave:
             ended.append(slot)
         return ended
 
-    def _hand_over(self, row: Row, cache: WaveCache, slot: int, used: int) -> None:
+    def _hand_over(self, row: Row, steps: Steps, slot: int) -> None:
         """Gives a finished row's keys and values away: all but those of its last token."""
-        kv = cache.take(slot, self._edges[1] - row.new, used, row.kv)
-        self._options.on_end(row, kv)
+        self._options.on_end(row, steps.take(slot, self._edges[1] - row.new, row.kv))
