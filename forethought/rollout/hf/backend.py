@@ -19,6 +19,7 @@ import torch
 from forethought.errors import InputError, MissingError
 from forethought.rollout.backend import Completion, Request
 from forethought.rollout.hf.cache import KvLayout, probe_layout
+from forethought.rollout.hf.lean import LeanSteps, lean_steps
 from forethought.rollout.hf.sampler import StopRule
 from forethought.rollout.hf.static import Capture, StaticSteps, cuda_capture, static_steps
 from forethought.rollout.hf.wave import Row, Wave, WaveOptions
@@ -117,6 +118,7 @@ class HFBackend:
         if on_gpu and device.index in (None, torch.cuda.current_device()):
             self.capturing = cuda_capture
         self._static: StaticSteps | None = None
+        self._lean: LeanSteps | None = None
         self.stats = BackendStats()
 
     async def generate(self, request: Request) -> Completion:
@@ -229,6 +231,7 @@ class HFBackend:
             self._layout = probe_layout(self._model)
             if self.capturing is not None:
                 self._static = static_steps(self._model, self._layout, self.capturing)
+            self._lean = lean_steps(self._model, self._layout)
         rows = [self._row(request) for request in requests]
         self._check_window(rows, self._layout)
         options = WaveOptions(
@@ -236,6 +239,7 @@ class HFBackend:
             layout=self._layout,
             stop_rule=self._stop_rule,
             static=self._static,
+            lean=self._lean,
             prefill_tokens=self.prefill_tokens,
             pause_below=self._pause_below,
             on_token=self._on_token,

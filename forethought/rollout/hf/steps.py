@@ -6,12 +6,16 @@ replays what it was shown; a `Wave` does not know which.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
 from forethought.rollout.hf.cache import WaveCache, additive, windowed
+
+Forward = Callable[[torch.Tensor, torch.Tensor, Any, WaveCache], torch.Tensor]
+"""`forward` of a model: ids, positions, mask and cache to the logits behind the last ids."""
 
 _COMPACT_BELOW = 0.8  # share of live rows under which a copy costs less than idle rows
 
@@ -52,9 +56,9 @@ class Steps(Protocol):
 class GrowingSteps:
     """Every step has as many columns as are in use; rows leave as soon as a few have ended."""
 
-    def __init__(self, model: Any, start: Prefilled) -> None:
-        """Takes the cache of the prompts over."""
-        self._model, self._last, self._farthest = model, start.last, start.farthest
+    def __init__(self, reads: Forward, start: Prefilled) -> None:
+        """Takes the cache of the prompts over; `reads` one token a row."""
+        self._reads, self._last, self._farthest = reads, start.last, start.farthest
         self._cache, self.used = start.cache, start.end
         if start.source is not None:
             self._cache.rearrange(start.source, self.used, self._room())
@@ -80,7 +84,7 @@ class GrowingSteps:
         mask: Any = self._mask[..., : self.used + 1]
         if self._places is not None:
             mask = windowed(mask, self._places, self._positions, self._cache.layout)
-        logits = forward(self._model, ids[:, None], self._positions, mask, self._cache)
+        logits = self._reads(ids[:, None], self._positions, mask, self._cache)
         # Rows that have ended go on idling; a position embedding has no place behind its last one.
         self._positions = (self._positions + 1).clamp_(max=self._farthest)
         self.used += 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,9 +22,17 @@ from forethought.rollout.hf.cache import (
     visible_columns,
     windowed,
 )
+from forethought.rollout.hf.lean import LeanSteps
 from forethought.rollout.hf.sampler import RowSampler, StopRule
 from forethought.rollout.hf.static import StaticSteps
-from forethought.rollout.hf.steps import GrowingSteps, Prefilled, Steps, columns_for, forward
+from forethought.rollout.hf.steps import (
+    Forward,
+    GrowingSteps,
+    Prefilled,
+    Steps,
+    columns_for,
+    forward,
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,6 +71,7 @@ class WaveOptions:
     layout: KvLayout
     stop_rule: StopRule
     static: StaticSteps | None = None  # decodes instead of steps whose tensors grow
+    lean: LeanSteps | None = None  # reads single tokens in place of the model's modules
     prefill_tokens: int  # bound on rows x width of one prefill forward pass
     pause_below: float = 0.0  # 0 = every turn ends in the wave in which it begins
     on_token: Callable[[Request, int], None] | None = None  # hears every sampled token
@@ -108,13 +118,21 @@ class Wave:
             self._options.layout.device,
         )
         if static is None:
-            steps: Steps = GrowingSteps(self._options.model, start)
+            steps: Steps = GrowingSteps(self._reads(), start)
         else:
             static.begin(start)
             steps = static
         logits = start.logits
         del start  # its cache was copied, or grows from here on
         self._decode(logits, steps, sampler)
+
+    def _reads(self) -> Forward:
+        """What reads one token a row."""
+        lean = self._options.lean
+        if lean is None:
+            return partial(forward, self._options.model)
+        lean.refresh()
+        return lean.step
 
     def _prefill(self) -> Prefilled:
         """Reads the prompts, those that are equal once."""
