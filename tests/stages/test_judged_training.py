@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 pytest.importorskip("torch")
+
+import torch
 
 from forethought.config import load_config
 from forethought.domains.atlas import AtlasDomain, atlas_tokenizer
@@ -96,7 +99,7 @@ def test_the_judge_of_a_run_is_that_of_its_updates_labels_and_evaluations(
     config = load_config("demo/atlas-fast", {"judge.kind": "llm", "judge.model": "m"})
     context = open_run(config, tmp_path, resume=False)
     assert context.judge is not None and context.judge.name == "llm:m"
-    policy: Any = type("Policy", (), {"model": None, "tokenizer": None})()
+    policy: Any = SimpleNamespace(model=SimpleNamespace(device=torch.device("cpu")), tokenizer=None)
     assert make_student(context, policy).judge is context.judge
     assert setting_for(context, temperature=1.0, mode="plain").judge is context.judge
 
