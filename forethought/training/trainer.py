@@ -40,7 +40,7 @@ class TrainerConfig:
     """Bounds, number formats and coefficients of a run's optimiser steps."""
 
     total_steps: int  # of the run, for the schedule of the learning rate
-    micro_batch_tokens: int = 8192  # padding included; a longer sequence is refused
+    micro_batch_tokens: int = 4096  # padding included; a longer sequence is refused
     row_length: int = 256  # tokens of a shared row; the longest sequence where that is more
     share_rows: bool = True  # False: one sequence a row
     share_prefixes: bool = True  # False: what sequences begin with is read in each of them
