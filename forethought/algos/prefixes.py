@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
 
 from forethought.types import TrainingSequence
 
@@ -56,7 +55,8 @@ def find_families(sequences: Sequence[TrainingSequence], cost: Cost) -> list[Fam
     """Who shares a prefix with whom so that reading them costs least; each sequence at most once.
 
     Of all nested beginnings (an instruction, the prompts behind it) those are taken whose families
-    together save most. A function of the sequences in their order.
+    together save most; that is exact where a family costs its tokens, the prefix once, and a fixed
+    sum. A function of the sequences in their order.
 
     Args:
         sequences: those of several documents share nothing.
@@ -64,61 +64,95 @@ def find_families(sequences: Sequence[TrainingSequence], cost: Cost) -> list[Fam
     """
     keys = [sequence.ids[: _free(sequence)] for sequence in sequences]
     order = sorted(range(len(keys)), key=keys.__getitem__)
+
+    def saving(family: Family) -> float:
+        return sum(len(sequences[index].ids) for index in family.members) - cost(family)
+
     path = [_Beginning(depth=0)]  # of the sequence in turn, from the shortest
     before: tuple[int, ...] = ()
     for index in order:
-        _leave(path, _common(before, keys[index]), cost)
-        tokens = len(sequences[index].ids)
-        path.append(_Beginning(depth=math.inf, members=[index], tokens=tokens))
+        _leave(path, common_length(before, keys[index]), saving)
+        path.append(_Beginning(depth=math.inf, free=[index]))
         before = keys[index]
-    _leave(path, 0, cost)
-    return sorted(path[0].families, key=lambda family: family.members)
+    _leave(path, 0, saving)
+    found = [family for choice in path[0].choices for family in choice.families]
+    return sorted(found, key=lambda family: family.members)
+
+
+@dataclass(slots=True, eq=False)
+class _Choice:
+    """A family with what is nested in it, which saves more than all that is nested alone would.
+
+    It may be given up again: who is in no family joins one of a shorter beginning, and saves that
+    length there. The shorter it is the less that pays, so what is kept once is kept for good.
+    """
+
+    saved: float
+    families: tuple[Family, ...]
+    free: list[int]  # if it is given up: who is in none of `nested`
+    nested: list[_Choice]
+    worth: float = 0.0  # at the price that was asked last, kept or given up
+
+    def weigh(self, price: float) -> bool:
+        """Whether it is given up where a member in no family saves `price`; `nested` is weighed."""
+        self.worth = price * len(self.free) + sum(choice.worth for choice in self.nested)
+        if self.saved > self.worth:
+            self.free, self.nested, self.worth = [], [], self.saved
+            return False
+        return True
 
 
 @dataclass(slots=True)
 class _Beginning:
-    """A common beginning with what is known of the sequences that have it."""
+    """A common beginning, or a whole sequence, with what was found for those that have it."""
 
     depth: float  # its length in tokens
-    members: list[int] = field(default_factory=list)
-    tokens: int = 0  # of the members, all of each
-    saved: float = 0.0  # by the families of longer beginnings
-    families: list[Family] = field(default_factory=list)
-    children: list[_Beginning] = field(default_factory=list)
+    free: list[int] = field(default_factory=list)  # in none of `choices`
+    choices: list[_Choice] = field(default_factory=list)
 
-    def take(self, child: _Beginning, cost: Cost) -> None:
-        """Adds a longer beginning, settled."""
-        child.settle(cost)
-        self.children.append(child)
-        self.members += child.members
-        self.tokens += child.tokens
-        self.saved += child.saved
-        self.families += child.families
-
-    def settle(self, cost: Cost) -> None:
-        """Makes one family of the children that it serves better than their own ones do."""
-        joined, apart = list[_Beginning](), list[_Beginning]()
-        for child in self.children:
-            joins = self.depth * len(child.members) > child.saved
-            (joined if joins else apart).append(child)
-        self.children = []
-        if len(joined) < 2 or not self.depth:
+    def settle(self, saving: Callable[[Family], float]) -> None:
+        """Makes one family of those that it serves better than families of longer ones do."""
+        if not 0 < self.depth < math.inf:
             return
-        members = sorted(index for child in joined for index in child.members)
-        family = Family(length=int(self.depth), members=tuple(members))
-        saved = sum(child.tokens for child in joined) - cost(family)
-        if saved > sum(child.saved for child in joined):
-            self.saved = saved + sum(child.saved for child in apart)
-            self.families = [family, *(kept for child in apart for kept in child.families)]
+        kept, free = _weighed(self.choices, self.depth)
+        members = tuple(sorted([*self.free, *free]))
+        if len(members) < 2:
+            return
+        family = Family(length=int(self.depth), members=members)
+        saved = saving(family) + sum(choice.saved for choice in kept)
+        if saved > sum(choice.saved for choice in self.choices):
+            families = (family, *(one for choice in kept for one in choice.families))
+            self.choices = [_Choice(saved, families, self.free, self.choices)]
+            self.free = []
 
 
-def _leave(path: list[_Beginning], depth: int, cost: Cost) -> None:
+def _weighed(choices: Sequence[_Choice], price: float) -> tuple[list[_Choice], list[int]]:
+    """Which families are kept at a price, and who is in none of them."""
+    waiting, order = list(choices), list[_Choice]()
+    while waiting:  # nested ones may be many: no recursion
+        order.append(waiting.pop())
+        waiting += order[-1].nested
+    given_up = {id(choice) for choice in reversed(order) if choice.weigh(price)}
+    kept, free, waiting = list[_Choice](), list[int](), list(choices)
+    while waiting:
+        choice = waiting.pop()
+        if id(choice) in given_up:
+            free += choice.free
+            waiting += choice.nested
+        else:
+            kept.append(choice)
+    return kept, free
+
+
+def _leave(path: list[_Beginning], depth: int, saving: Callable[[Family], float]) -> None:
     """Settles all beginnings that are longer than `depth`, where the next sequence branches off."""
     while path[-1].depth > depth:
         done = path.pop()
+        done.settle(saving)
         if path[-1].depth < depth:
             path.append(_Beginning(depth=depth))
-        path[-1].take(done, cost)
+        path[-1].free += done.free
+        path[-1].choices += done.choices
 
 
 def _free(sequence: TrainingSequence) -> int:
@@ -131,7 +165,9 @@ def _free(sequence: TrainingSequence) -> int:
     return min(last, *first, *(slot.position for slot in sequence.brier))
 
 
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """Length of the common beginning."""
-    pairs = zip(one, other, strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+def common_length(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    """Tokens that both begin with."""
+    short = min(len(one), len(other))
+    if one[:short] == other[:short]:
+        return short
+    return next(i for i in range(short) if one[i] != other[i])

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from forethought.algos.packing import PADDING, PackConfig, PackedBatch, pack
@@ -169,6 +169,8 @@ def common(keys: list[tuple[int, ...]]) -> int:
     keys=st.lists(st.text("ab", max_size=6), min_size=1, max_size=6),
     fixed=st.integers(0, 3),
 )
+@example(keys=["aaaa", "aaaa", "a", "aab"], fixed=0)
+@example(keys=["bbbbb", "bbbbb", "bbbaa", "bba"], fixed=0)
 def test_no_other_choice_of_families_saves_more(keys: list[str], fixed: int) -> None:
     prompts = [tuple(map(ord, key)) for key in keys]
     batch = [weighted((*prompt, 200 + n), len(prompt) or 1, n) for n, prompt in enumerate(prompts)]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from forethought.algos.prefixes import common_length
 from forethought.errors import InputError, MissingError
 from forethought.rollout.backend import Completion, Request
 from forethought.rollout.hf.cache import KvLayout, probe_layout
@@ -267,7 +268,7 @@ class HFBackend:
             if session is None:
                 continue
             # The last id is always run: its logits are what is sampled from.
-            common = min(_common(session.ids, request.ids), len(request.ids) - 1)
+            common = min(common_length(session.ids, request.ids), len(request.ids) - 1)
             if common > best:
                 best, kv = common, session.kv[:, :, :common]
         return Row(request=request, budget=self._budget(request), cached=best, kv=kv)
@@ -329,11 +330,3 @@ def backend_for(
         dtype=torch.bfloat16 if bounds.bf16 else None,
         on_token=on_token,
     )
-
-
-def _common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
-    """Length of the common beginning."""
-    short = min(len(a), len(b))
-    if a[:short] == b[:short]:
-        return short
-    return next(i for i in range(short) if a[i] != b[i])
