@@ -19,6 +19,7 @@ from forethought.errors import InputError
 from forethought.progress import say
 from forethought.rollout.backend import Backend, Request, Sampling
 from forethought.schema import RunConfig
+from forethought.tools.threads import run_async
 
 if TYPE_CHECKING:
     from forethought.domains import Domain
@@ -161,7 +162,7 @@ def measure_speed(config: RunConfig, size: EpisodeSize = ASSUMED) -> Speed:
     vocabulary = int(policy.model.config.vocab_size)
     return Speed(
         train_tokens_per_s=trained,
-        sample_tokens_per_s=asyncio.run(
+        sample_tokens_per_s=run_async(
             sampling_speed(backend, rows, vocabulary, BUDGET_S / 2, size)
         ),
     )

@@ -8,7 +8,6 @@ on to the same numbers.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -35,6 +34,7 @@ from forethought.stats.batch import (
     span_stats,
     stated_skill,
 )
+from forethought.tools.threads import run_async
 from forethought.training import checkpoint
 from forethought.training.credit import credit_config, reinforce_config
 from forethought.training.information import block_information
@@ -192,7 +192,7 @@ def _sample(
     key: tuple[int, int],
 ) -> list[Rollout]:
     """`members` rollouts of each task; `key` sets the noise apart from that of other samples."""
-    asyncio.run(backend.load_weights(policy, key[1]))
+    run_async(backend.load_weights(policy, key[1]))
     starts = [
         Start(
             task=task,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,13 @@ def test_an_update_is_judged_in_one_batch_and_trains_on_the_verdicts(tmp_path: P
     assert rewards(train(tmp_path / "a", judge)) == [0.25, 0.25]
     assert judge.batches == [8, 8, 5]  # two updates, then the fit of the number
     assert rewards(train(tmp_path / "b", None)) == [0.0, 0.0]
+
+
+def test_stage_3_runs_where_an_event_loop_runs_as_in_a_notebook(tmp_path: Path) -> None:
+    async def cell() -> Path:
+        return train(tmp_path, None)
+
+    assert rewards(asyncio.run(cell())) == [0.0, 0.0]
 
 
 def test_rollouts_without_a_verdict_are_in_no_reward_and_too_many_stop_the_stage(
