@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import platform
@@ -18,9 +17,7 @@ from typing import Any
 
 import torch
 from measured import machine
-from rollout import Work
 
-from forethought.rollout.backend import Request, Sampling
 from forethought.rollout.hf.backend import HFBackend
 from forethought.rollout.hf.static import again
 
@@ -185,38 +182,9 @@ def backend(model: Any, mode: str, dtype: torch.dtype | None = None) -> HFBacken
     return made
 
 
-@dataclass(frozen=True, slots=True)
-class Played:
-    """Episodes that a back-end played."""
-
-    ids: list[list[int]]  # whole episodes
-    logprobs: list[list[float]]  # of the sampled tokens
-    captures: int  # recordings that its back-end has made
-
-
-def episodes(
-    made: HFBackend, work: Work, *, temperature: float = 1.0, ragged: bool = False
-) -> Played:
-    """Plays all episodes; with `ragged`, turns of one wave are up to a half shorter."""
-
-    async def play() -> Played:
-        ids = [list(prompt) for prompt in work.prompts]
-        scores: list[list[float]] = [[] for _ in ids]
-        for turn, replies in enumerate(work.replies):
-            requests = []
-            for n, row in enumerate(ids):
-                most = work.sampled - (n % 5 * work.sampled // 8 if ragged else 0)
-                sampling = Sampling(temperature=temperature, max_tokens=most)
-                one = Request(ids=tuple(row), session=str(n), noise=(n, turn), sampling=sampling)
-                requests.append(one)
-            found = await asyncio.gather(*map(made.generate, requests))
-            for n, (done, reply) in enumerate(zip(found, replies, strict=True)):
-                ids[n] += [*done.ids, *reply]
-                scores[n] += done.logprobs
-        static = made._static
-        return Played(ids, scores, 0 if static is None else static.captures)
-
-    return asyncio.run(play())
+def recordings(made: HFBackend) -> int:
+    """How many steps a back-end has recorded so far."""
+    return 0 if made._static is None else made._static.captures
 
 
 def ceilings(on: Machine) -> Cell:

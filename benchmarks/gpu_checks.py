@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -12,16 +12,16 @@ from gpu_cells import (
     Cell,
     Machine,
     Part,
-    Played,
     backend,
     build,
-    episodes,
     keep_deterministic_workspaces,
     largest,
     models,
+    recordings,
 )
-from gpu_train import gradient, over, plain_loss, ragged_batch, trainer_of
-from rollout import Work, make_work, peer, ties
+from gpu_train import over, ragged_batch, trainer_of
+from gradients import apart, gradient_of, plain_loss
+from rollout import Played, Work, episodes, make_work, peer, ties
 
 from forethought.training.policy import Policy
 from forethought.types import TrainingSequence
@@ -42,12 +42,7 @@ def run(part: Part) -> int:
 def _all_models(part: Part, checks: dict[str, Any]) -> None:
     on = part.on
     for name in models(on.quick):
-        made: list[Any] = []
-
-        def model(name: str = name, made: list[Any] = made) -> Any:
-            if not made:
-                made.append(build(name, on))
-            return made[0]
+        model = cache(partial(build, name, on))  # made by the first cell that is not there
 
         for title, check in checks.items():
             part.do(f"{name}/{title}", lambda check=check, model=model: check(model(), on))
@@ -93,10 +88,11 @@ def check_paths(model: Any, on: Machine, other: str) -> Cell:
     A token that is drawn at the very border between two may part an episode, one in ten at most.
     """
     work = _work(model, on)
-    a, b = (episodes(backend(model, mode), work, ragged=True) for mode in ("recorded", other))
+    made = backend(model, "recorded")
+    a, b = (episodes(one, work, ragged=True) for one in (made, backend(model, other)))
     found = compared(a, b)
     ok = found["same"] >= 0.9 * found["episodes"] and found["logprob_gap"] < LOGPROB
-    return {"ok": ok, **found, "captures": a.captures}
+    return {"ok": ok, **found, "captures": recordings(made)}
 
 
 def check_twice(model: Any, on: Machine) -> Cell:
@@ -159,21 +155,21 @@ def check_gradients(model: Any, on: Machine) -> Cell:
     """
     batch = _few_sequences(model)
 
-    def ours(**config: Any) -> tuple[list[torch.Tensor], dict[str, float]]:
+    def ours(**config: Any) -> tuple[dict[str, float], list[torch.Tensor]]:
         trainer = trainer_of(copy.deepcopy(model), clip_grad_norm=0.0, **config)
-        return gradient(trainer, batch)
+        return gradient_of(trainer, batch, over(batch))
 
     row = 1024  # of several sequences
-    packed, told = ours(row_length=row)
-    narrow, _ = ours(row_length=row, bf16=True)
-    lone, _ = ours(share_rows=False, share_prefixes=False)
+    told, packed = ours(row_length=row)
+    _, narrow = ours(row_length=row, bf16=True)
+    _, lone = ours(share_rows=False, share_prefixes=False)
     theirs = copy.deepcopy(model)
     plain_loss(theirs, batch).backward()
     reference = [p.grad for p in theirs.parameters()]
     found = {
-        "packed_gap": _apart(packed, reference),
-        "lone_gap": _apart(lone, reference),
-        "bf16_gap": _apart(narrow, reference),
+        "packed_gap": largest([apart(packed, reference)]),
+        "lone_gap": largest([apart(lone, reference)]),
+        "bf16_gap": largest([apart(narrow, reference)]),
         "shared_tokens": told["shared_tokens"],
     }
     ok = max(found["packed_gap"], found["lone_gap"]) < GRADIENT and found["bf16_gap"] < 0.1
@@ -182,14 +178,6 @@ def check_gradients(model: Any, on: Machine) -> Cell:
 
 def _few_sequences(model: Any) -> list[TrainingSequence]:
     return ragged_batch(model, num=12, most=300, common=59)
-
-
-def _apart(mine: Sequence[torch.Tensor], theirs: Sequence[Any]) -> float:
-    """How far two gradients are apart, as a share of the second."""
-    pairs = [(a.double(), b.double()) for a, b in zip(mine, theirs, strict=True)]
-    gap = sum(float((a - b).square().sum()) for a, b in pairs)
-    size = sum(float(b.square().sum()) for _, b in pairs)
-    return float(f"{(gap / size) ** 0.5:.3g}")
 
 
 def check_training_twice(model: Any, on: Machine) -> Cell:

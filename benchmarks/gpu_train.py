@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import torch
 from gpu_cells import Cell, Machine, Part, build, ceilings, hidden_weights, models
+from gradients import plain_loss
 
 from forethought.training.optim import OptimConfig
 from forethought.training.policy import Policy
@@ -51,48 +53,6 @@ def trainer_of(model: Any, **config: Any) -> Trainer:
     return Trainer(policy, OPTIM, TrainerConfig(**bounds))
 
 
-def gradient(
-    trainer: Trainer, batch: Sequence[TrainingSequence]
-) -> tuple[list[torch.Tensor], dict[str, float]]:
-    """The gradient that a step of the trainer would follow, and what the step tells."""
-    found: list[torch.Tensor] = []
-
-    def keep(step: int, total_steps: int) -> float:
-        found.extend(p.grad.clone() for p in trainer.policy.model.parameters())
-        return 0.0  # as a rate of 0: no weight has to change
-
-    trainer.optimiser.step = keep  # type: ignore[method-assign]
-    told = trainer.step(batch, denominators=over(batch), step_index=0)
-    return found, told
-
-
-def plain_loss(
-    model: Any, batch: Sequence[TrainingSequence], total: float | None = None
-) -> torch.Tensor:
-    """The same loss in the usual way: padded rows, logits of every position.
-
-    Args:
-        model: of transformers.
-        batch: one sequence a row, padded on the right.
-        total: divides the loss; None: the weights of this batch.
-    """
-    width = max(len(s.ids) for s in batch)
-
-    def padded(rows: list[list[Any]], kind: torch.dtype) -> torch.Tensor:
-        filled = [row + [0] * (width - len(row)) for row in rows]
-        return torch.tensor(filled, dtype=kind).to(model.device)
-
-    ids = padded([list(s.ids) for s in batch], torch.long)
-    mask = padded([[1] * len(s.ids) for s in batch], torch.long)
-    weight = padded([list(s.ce_weight) for s in batch], torch.float32)
-    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-    loss = torch.nn.functional.cross_entropy(
-        logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="none"
-    )
-    found: torch.Tensor = (loss * weight[:, 1:].flatten()).sum() / (total or float(weight.sum()))
-    return found
-
-
 def run(part: Part) -> int:
     """Tokens a second of every kind of step, all models."""
     on = part.on
@@ -101,12 +61,7 @@ def run(part: Part) -> int:
     # (tokens of a micro-batch, tokens of a shared row)
     shapes = [(64, 24), (128, 48)] if on.quick else [(8192, 256), (32768, 1024), (32768, 4096)]
     for name in models(on.quick):
-        made: list[Any] = []
-
-        def model(name: str = name, made: list[Any] = made) -> Any:
-            if not made:
-                made.append(build(name, on))
-            return made[0]
+        model = cache(partial(build, name, on))  # made by the first cell that is not there
 
         for micro, row in shapes:
             title = f"{name}/packed {micro} x {row}"

@@ -33,6 +33,7 @@ import retrieval
 import rollout
 import torch
 from child import take_turns
+from gradients import plain_loss
 from measured import exponent, memory_mb, peak_mb, write
 from sides import build_model, compared
 from transformers import GenerationConfig, LlamaForCausalLM
@@ -92,33 +93,28 @@ def given(point: Point) -> list[tuple[list[int], list[bool]]]:
     return found
 
 
-def train_ours(model: Any, episodes: Sequence[tuple[list[int], list[bool]]]) -> float:
+def training_rows(episodes: Sequence[tuple[list[int], list[bool]]]) -> list[TrainingSequence]:
+    """What a step of either side trains on."""
+    return [
+        TrainingSequence(ids=tuple(ids), ce_weight=tuple(map(float, trains)), source="growth")
+        for ids, trains in episodes
+    ]
+
+
+def train_ours(model: Any, rows: Sequence[TrainingSequence]) -> float:
     """One step of the trainer; its mean loss over the tokens that train."""
     policy = Policy(model=model, tokenizer=build_word_tokenizer(["word"]))
     optim = OptimConfig(name="adamw", lr=LEARNING_RATE, schedule="constant", warmup_fraction=0.0)
     trainer = Trainer(policy, optim, TrainerConfig(total_steps=1))
-    sequences = [
-        TrainingSequence(ids=tuple(ids), ce_weight=tuple(map(float, trains)), source="growth")
-        for ids, trains in episodes
-    ]
-    total = float(sum(sum(trains) for _, trains in episodes))
-    return trainer.step(sequences, denominators=Denominators(ce=total), step_index=0)["ce_loss"]
+    total = sum(sum(row.ce_weight) for row in rows)
+    return trainer.step(rows, denominators=Denominators(ce=total), step_index=0)["ce_loss"]
 
 
-def train_peer(model: Any, episodes: Sequence[tuple[list[int], list[bool]]]) -> float:
+def train_peer(model: Any, rows: Sequence[TrainingSequence]) -> float:
     """The same step as one writes it: padding, and all logits."""
-    width = max(len(ids) for ids, _ in episodes)
-    ids = torch.zeros((len(episodes), width), dtype=torch.long)
-    there, trains = torch.zeros_like(ids), torch.zeros((len(episodes), width))
-    for n, (row, weights) in enumerate(episodes):
-        ids[n, : len(row)] = torch.tensor(row)
-        there[n, : len(row)] = 1
-        trains[n, : len(row)] = torch.tensor(weights, dtype=torch.float32)
     optimiser = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
     model.train()
-    logits = model(input_ids=ids, attention_mask=there).logits[:, :-1]
-    chosen = logits.log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
-    loss = -(chosen * trains[:, 1:]).sum() / trains.sum()
+    loss = plain_loss(model, rows)
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimiser.step()
@@ -156,14 +152,14 @@ def build_indices(folder: Path, sizes: Sequence[int]) -> None:
 def play(side: str, point: Point, folder: Path) -> dict[str, Any]:
     """A rollout and a step of one side, measured in this process."""
     model = build_model("toy", point.vocabulary)
-    work, episodes = make_work(point), given(point)
+    work, rows = make_work(point), training_rows(given(point))
     ask = searches(side, point, folder) if point.passages else None
     forget_peak()
     rest, began = memory_mb("VmRSS"), time.process_time()
     if ask is not None:
         ask()
     played = {"ours": rollout.ours, "peer": rollout.peer}[side](model, work)
-    loss = {"ours": train_ours, "peer": train_peer}[side](model, episodes)
+    loss = {"ours": train_ours, "peer": train_peer}[side](model, rows)
     spent, peak = time.process_time() - began, peak_mb()
     memory = None if rest is None or peak is None else peak - rest
     tokens = sum(map(len, played)) - work.forced

@@ -65,24 +65,42 @@ def make_work(vocabulary: int, batch: int, turns: int, sampled: int) -> Work:
     return Work([some(2 * sampled) for _ in range(batch)], [*replies, [[]] * batch], sampled)
 
 
-def ours(model: Any, work: Work, temperature: float = 1.0) -> list[list[int]]:
-    """Plays all episodes with the back-end; returns their tokens."""
-    sampling = Sampling(temperature=temperature, max_tokens=work.sampled)
+@dataclass(frozen=True, slots=True)
+class Played:
+    """Episodes that a back-end played."""
 
-    async def play() -> list[list[int]]:
-        backend = HFBackend(model, max_batch=len(work.prompts))
-        episodes = [list(prompt) for prompt in work.prompts]
+    ids: list[list[int]]  # whole episodes
+    logprobs: list[list[float]]  # of the sampled tokens
+
+
+def episodes(
+    made: HFBackend, work: Work, *, temperature: float = 1.0, ragged: bool = False
+) -> Played:
+    """Plays all episodes; with `ragged`, turns of one wave are up to a half shorter."""
+
+    async def play() -> Played:
+        ids = [list(prompt) for prompt in work.prompts]
+        scores: list[list[float]] = [[] for _ in ids]
         for turn, replies in enumerate(work.replies):
-            requests = [
-                Request(ids=tuple(ids), session=str(n), noise=(n, turn), sampling=sampling)
-                for n, ids in enumerate(episodes)
-            ]
-            found = await asyncio.gather(*map(backend.generate, requests))
-            for ids, done, reply in zip(episodes, found, replies, strict=True):
-                ids += [*done.ids, *reply]
-        return episodes
+            requests = []
+            for n, row in enumerate(ids):
+                most = work.sampled - (n % 5 * work.sampled // 8 if ragged else 0)
+                sampling = Sampling(temperature=temperature, max_tokens=most)
+                one = Request(ids=tuple(row), session=str(n), noise=(n, turn), sampling=sampling)
+                requests.append(one)
+            found = await asyncio.gather(*map(made.generate, requests))
+            for n, (done, reply) in enumerate(zip(found, replies, strict=True)):
+                ids[n] += [*done.ids, *reply]
+                scores[n] += done.logprobs
+        return Played(ids, scores)
 
     return asyncio.run(play())
+
+
+def ours(model: Any, work: Work, temperature: float = 1.0) -> list[list[int]]:
+    """Plays all episodes with the back-end; returns their tokens."""
+    backend = HFBackend(model, max_batch=len(work.prompts))
+    return episodes(backend, work, temperature=temperature).ids
 
 
 def peer(model: Any, work: Work, temperature: float = 1.0) -> list[list[int]]:

@@ -101,7 +101,7 @@ class LeanSteps:
 
 
 def lean_steps(model: Any, layout: KvLayout) -> LeanSteps | None:
-    """Lean steps where they are known to be the model's own; None elsewhere."""
+    """Lean steps where they are known to be those of a model in evaluation mode; else None."""
     if not _is_plain(model) or layout.device.type != "cpu" or layout.dtype != torch.float32:
         return None
     lean = LeanSteps(model)
@@ -129,8 +129,6 @@ def _is_plain(model: Any) -> bool:
 @torch.inference_mode()
 def _agree(lean: LeanSteps, model: Any, layout: KvLayout) -> bool:
     """Whether both give the same logits behind three keys and values that are drawn."""
-    training = model.training
-    model.eval()
     cache = WaveCache(layout, 2, 4)
     cache.store[..., :3, :] = torch.randn(
         cache.store[..., :3, :].shape, generator=torch.Generator().manual_seed(0)
@@ -141,7 +139,6 @@ def _agree(lean: LeanSteps, model: Any, layout: KvLayout) -> bool:
     expected = forward(model, ids[:, None], positions, mask, cache)
     written = cache.store.clone()
     found = lean.step(ids[:, None], positions, mask, cache)
-    model.train(training)
     return all(
         float((a - b).abs().max()) <= _APART * float(b.abs().max())
         for a, b in ((found, expected), (cache.store, written))

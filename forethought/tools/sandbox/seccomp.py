@@ -130,26 +130,16 @@ def _common(fcntls: Sequence[int] = ()) -> list[tuple[str, list[Instruction]]]:
     # A table of open files of its own for every thread would multiply the bound of those, and what
     # the kernel keeps in sockets and pipes with it.
     clone = [
-        _argument(0),
-        (_ANY_BIT, 0, 1, _NEW_NAMESPACES),
-        _error(errno.EPERM),
+        *_refuse_bits(0, _NEW_NAMESPACES),
         (_ANY_BIT, 0, 2, _THREAD),
         (_ANY_BIT, 1, 0, _FILES),
-        _error(errno.EPERM),
-        (_RETURN, 0, 0, _ALLOW),
-    ]
-    close_range = [
-        _argument(2),
-        (_ANY_BIT, 0, 1, _UNSHARE),
         _error(errno.EPERM),
         (_RETURN, 0, 0, _ALLOW),
     ]
     # Pages of a shared mapping stay when they are no longer mapped, as long as one byte of it is:
     # memory that no process seems to have.
     mmap = [
-        _argument(3),
-        (_ANY_BIT, 0, 1, _HUGE),
-        _error(errno.EPERM),
+        *_refuse_bits(3, _HUGE),
         (_AND, 0, 0, _SHARED_NOWHERE),
         (_EQUAL, 0, 1, _SHARED_NOWHERE),
         _error(errno.EPERM),
@@ -159,7 +149,7 @@ def _common(fcntls: Sequence[int] = ()) -> list[tuple[str, list[Instruction]]]:
         ("mmap", mmap),
         ("clone", clone),
         ("clone3", [_error(errno.ENOSYS)]),  # its flags lie in memory; libraries fall back
-        ("close_range", close_range),
+        ("close_range", [*_refuse_bits(2, _UNSHARE), (_RETURN, 0, 0, _ALLOW)]),
         # Of a file that may only be read, its owner may change attributes by ioctl.
         _only("ioctl", (1, None, _HARMLESS)),
         _refuse("fcntl", 1, (_F_SETLEASE, _F_NOTIFY, *fcntls)),
@@ -185,6 +175,11 @@ def _refuse(name: str, number: int, values: Sequence[int]) -> tuple[str, list[In
     """Refuses a call where an argument is one of the values."""
     tests = [(_EQUAL, len(values) - i, 0, value) for i, value in enumerate(values)]
     return name, [_argument(number), *tests, (_RETURN, 0, 0, _ALLOW), _error(errno.EPERM)]
+
+
+def _refuse_bits(number: int, bits: int) -> list[Instruction]:
+    """Refuses a call whose argument has one of these bits; it stays loaded for what follows."""
+    return [_argument(number), (_ANY_BIT, 0, 1, bits), _error(errno.EPERM)]
 
 
 def _argument(number: int) -> Instruction:
