@@ -109,7 +109,7 @@ class SupervisedConfig(Section):
     """What stages with cross-entropy share."""
 
     batch_sequences: int = Field(16, ge=1)
-    micro_batch_tokens: int = Field(1024, ge=64)
+    micro_batch_tokens: int = Field(2048, ge=64)
     clip_grad_norm: float = Field(1.0, ge=0)  # 0: off
     bf16: bool = False
     optim: OptimSection = OptimSection()
@@ -257,7 +257,7 @@ class RlConfig(Section):
     reference_tokens: int = Field(64, ge=1)  # L_ref
     clip_low: float = Field(0.2, ge=0, lt=1)
     clip_high: float = Field(0.28, ge=0)
-    micro_batch_tokens: int = Field(1024, ge=64)
+    micro_batch_tokens: int = Field(2048, ge=64)
     clip_grad_norm: float = Field(1.0, ge=0)  # 0: off
     bf16: bool = False
     optim: OptimSection = OptimSection(

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,9 @@ MASKED = 1.125
 """Cost of a token that attends through a mask, where one that knows its order by itself costs 1.
 Both figures are those of a model of a million parameters on a CPU; for larger ones they are less.
 """
+
+FAMILY = 8
+"""What one more prefix costs where tokens are read one by one: a bucket of attention."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,9 +104,10 @@ class PackConfig:
     """Bounds of rows and micro-batches."""
 
     max_row_tokens: int  # a longer sequence is refused
-    max_batch_tokens: int  # rows x longest row, padding included
+    max_batch_tokens: int  # rows x longest row, padding included; without it if `ragged`
     share_rows: bool = True  # False: one sequence a row
     share_prefixes: bool = False  # whether common beginnings stand once in a micro-batch
+    ragged: bool = False  # tokens are read one by one: padding and masks cost nothing
     pad_id: int = 0
 
 
@@ -132,18 +136,25 @@ class _Block:
 
     prefix: tuple[int, ...]  # ids
     rows: list[list[int]]  # indices of sequences
-    longest: int  # tokens of the longest row, without the prefix
+    used: list[int]  # tokens of each row, without the prefix; they descend
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row."""
+        return self.used[0]
 
 
 def _cost(sequences: Sequence[TrainingSequence], config: PackConfig, family: Family) -> float:
     """In tokens that are read without a mask."""
     blocks = _blocks(sequences, config, family)
-    return sum(_block_cost(family.length, len(block.rows), block.longest) for block in blocks)
+    return sum(_block_cost(family.length, block.used, config) for block in blocks)
 
 
-def _block_cost(first: int, rows: int, longest: int) -> float:
-    """Of one pass over a prefix of `first` tokens and one over the rows, padding included."""
-    return first + PASS_TOKENS + MASKED * rows * longest
+def _block_cost(first: int, used: Sequence[int], config: PackConfig) -> float:
+    """Of a prefix of `first` tokens and the rows behind it."""
+    if config.ragged:
+        return first + FAMILY + sum(used)
+    return first + PASS_TOKENS + MASKED * len(used) * used[0]  # two passes, padding included
 
 
 def _blocks(
@@ -156,35 +167,43 @@ def _blocks(
     used = [sum(lengths[i] for i in row) for row in rows]
     order = sorted(range(len(rows)), key=lambda r: -used[r])  # stable: ties keep their order
     cut = _even_cuts if first else _full_cuts
-    stops = cut([used[r] for r in order], first, config.max_batch_tokens)
+    stops = cut([used[r] for r in order], first, config)
     return [
         _Block(
             prefix=sequences[members[0]].ids[:first],
             rows=[[members[i] for i in rows[r]] for r in order[start:stop]],
-            longest=used[order[start]],
+            used=[used[r] for r in order[start:stop]],
         )
         for start, stop in pairwise((0, *stops))
     ]
 
 
-def _full_cuts(used: Sequence[int], first: int, bound: int) -> list[int]:
+def _full_cuts(used: Sequence[int], first: int, config: PackConfig) -> list[int]:
     """Where micro-batches end that take as many rows as fit, which are `used` tokens long."""
     stops: list[int] = []
     start = 0
     while start < len(used):
-        start = min(len(used), start + max(1, (bound - first) // max(used[start], 1)))
+        start = _full(used, start, first, config)
         stops.append(start)
     return stops
 
 
-def _even_cuts(used: Sequence[int], first: int, bound: int) -> list[int]:
+def _full(used: Sequence[int], start: int, first: int, config: PackConfig) -> int:
+    """End of the rows from `start` on that fit behind a prefix of `first` tokens; at least one."""
+    room = config.max_batch_tokens - first
+    if not config.ragged:
+        return min(len(used), start + max(1, room // max(used[start], 1)))
+    sums = accumulate(used[start:])
+    return start + max(1, sum(total <= room for total in sums))
+
+
+def _even_cuts(used: Sequence[int], first: int, config: PackConfig) -> list[int]:
     """Where blocks end so that passes, their prefixes and padding together cost least."""
     costs, ends = [0.0] * (len(used) + 1), [0] * len(used)  # from a row on, and of its block
     for start in reversed(range(len(used))):
-        most = min(len(used), start + max(1, (bound - first) // used[start]))
         costs[start], ends[start] = min(
-            (_block_cost(first, stop - start, used[start]) + costs[stop], stop)
-            for stop in range(start + 1, most + 1)
+            (_block_cost(first, used[start:stop], config) + costs[stop], stop)
+            for stop in range(start + 1, _full(used, start, first, config) + 1)
         )
     stops: list[int] = []
     start = 0
@@ -199,8 +218,8 @@ def _joined(blocks: Sequence[_Block], config: PackConfig) -> list[list[_Block]]:
     batches: list[list[_Block]] = []
     for block in sorted(blocks, key=lambda block: -block.longest):
         if batches:
-            size = _size([*batches[-1], block])
-            apart = _size(batches[-1]) + _size([block])
+            size = _size([*batches[-1], block], config)
+            apart = _size(batches[-1], config) + _size([block], config)
             if size <= min(config.max_batch_tokens, apart + PASS_TOKENS):
                 batches[-1].append(block)
                 continue
@@ -208,8 +227,10 @@ def _joined(blocks: Sequence[_Block], config: PackConfig) -> list[list[_Block]]:
     return batches
 
 
-def _size(blocks: Sequence[_Block]) -> int:
-    """Tokens of a micro-batch, padding included."""
+def _size(blocks: Sequence[_Block], config: PackConfig) -> int:
+    """Tokens of a micro-batch that are read, padding included."""
+    if config.ragged:
+        return sum(len(block.prefix) + sum(block.used) for block in blocks)
     prefix = max(len(block.prefix) for block in blocks)
     longest = max(block.longest for block in blocks)
     return len(blocks) * prefix + sum(len(block.rows) for block in blocks) * longest

@@ -17,14 +17,9 @@ from torch import Tensor
 from torch.nn.functional import embedding
 from torch.utils.checkpoint import checkpoint as recompute
 
-from forethought.algos.losses import (
-    chosen_logprobs,
-    exact_brier,
-    exact_kl,
-    token_logprobs,
-    vocabulary_logprobs,
-)
+from forethought.algos.losses import exact_brier, score_tokens, token_logprobs
 from forethought.algos.packing import PackedBatch
+from forethought.training.llama import llama_features, reads_as_llama
 from forethought.training.policy import Policy
 from forethought.training.rows import can_share, row_features
 
@@ -46,7 +41,7 @@ class Trained:
 class Scores:
     """The n trained tokens under the policy, and what the Brier slots are projected from."""
 
-    logprobs: Tensor  # [n] at temperature 1
+    logprobs: Tensor  # [n] at temperature 1; as `tempered` where no token has a cross-entropy
     tempered: Tensor  # [n] at the sampling temperature
     entropy: Tensor  # scalar: sum in nats at the sampling temperature; no gradient
     kl: Tensor  # scalar: weighted sum of KL(policy || reference); 0 without weights
@@ -116,6 +111,7 @@ class Scorer:
         ids = policy.level_ids()
         self.level_ids = None if ids is None else torch.tensor(ids, device=policy.device)
         self._shares: bool | None = None
+        self._llamas: dict[Policy, bool] = {}
 
     def shares_prefixes(self) -> bool:
         """Whether all models can read a common beginning once; tried out at the first call."""
@@ -123,6 +119,15 @@ class Scorer:
             models = [self.policy] if self.reference is None else [self.policy, self.reference]
             self._shares = all(can_share(model) for model in models)
         return self._shares
+
+    def skips_padding(self) -> bool:
+        """Whether the policy is read token by token, so that padding costs nothing."""
+        return self._is_llama(self.policy)
+
+    def _is_llama(self, policy: Policy) -> bool:
+        if policy not in self._llamas:
+            self._llamas[policy] = reads_as_llama(policy)
+        return self._llamas[policy]
 
     def score(self, batch: PackedBatch, chosen: Trained, kl_weight: Tensor | None = None) -> Scores:
         """Everything that the losses of a micro-batch need.
@@ -143,6 +148,7 @@ class Scorer:
             with torch.no_grad():
                 anchor = self._features(self.reference, batch, chosen)[:n]
             softness = torch.where(held, 1.0, self._kl_temperature)
+        plain_too = self._temperature != 1.0 and bool(chosen.streams["ce_weight"].any())
         size = max(1, _LOGITS_KEPT // int(self.policy.model.config.vocab_size))
         pieces = [slice(first, min(first + size, n)) for first in range(0, max(n, 1), size)]
         # The logits of one chunk may wait for the backward pass; those of many would add up.
@@ -154,6 +160,7 @@ class Scorer:
                 None if anchor is None else anchor[piece],
                 None if kl_weight is None else kl_weight[piece],
                 None if softness is None else softness[piece],
+                plain_too,
             )
             for piece in pieces
         ]
@@ -183,6 +190,8 @@ class Scorer:
 
     def _features(self, policy: Policy, batch: PackedBatch, chosen: Trained) -> Tensor:
         """Features [n + s, *] of the positions that predict a trained token."""
+        if self._is_llama(policy):
+            return llama_features(policy.model, batch, chosen.predictors, bf16=self._bf16)
         with torch.autocast(policy.device.type, dtype=torch.bfloat16, enabled=self._bf16):
             features = row_features(policy, batch)
         # The last token of a prefix predicts in many sequences. This look-up adds up its gradient
@@ -196,25 +205,21 @@ class Scorer:
         anchor: Tensor | None,
         weight: Tensor | None,
         softness: Tensor | None,
+        plain_too: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The first four fields of `Scores` for some tokens, from one projection of each model."""
-        logits = _project(self.policy, features)
-        every = vocabulary_logprobs(logits, self._temperature)
-        plain = tempered = chosen_logprobs(every, targets)
-        if self._temperature != 1.0:
-            plain = token_logprobs(logits, targets)
-        entropy = -every.detach().exp().mul_(every.detach()).sum()
-        if anchor is None or weight is None or softness is None:
-            return plain, tempered, entropy, torch.zeros_like(entropy)
-        assert self.reference is not None
-        with torch.no_grad():
-            fixed = _project(self.reference, anchor) / softness.unsqueeze(1)
-        return (
-            plain,
-            tempered,
-            entropy,
-            exact_kl(logits, fixed, weight, temperature=self._temperature),
+        logits, fixed = _project(self.policy, features), None
+        if anchor is not None and softness is not None:
+            assert self.reference is not None
+            with torch.no_grad():
+                fixed = _project(self.reference, anchor) / softness.unsqueeze(1)
+        found = score_tokens(
+            logits, targets, temperature=self._temperature, reference=fixed, weight=weight
         )
+        plain = found.logprobs
+        if plain_too:
+            plain = token_logprobs(logits, targets)
+        return plain, found.logprobs, found.entropy, found.kl
 
 
 def _project(policy: Policy, features: Tensor) -> Tensor:

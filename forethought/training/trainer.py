@@ -239,6 +239,7 @@ class Trainer:
             max_batch_tokens=bound,
             share_rows=self.config.share_rows,
             share_prefixes=shares,
+            ragged=self._scorer.skips_padding(),
             pad_id=self.policy.tokenizer.pad_token_id or 0,
         )
 
@@ -275,7 +276,8 @@ class Trainer:
         scores = self._scorer.score(batch, chosen, kl_weight)
         totals.forwarded += batch.num_tokens
         totals.shared += batch.shared_tokens
-        totals.padding += batch.size - batch.num_tokens
+        if not self._scorer.skips_padding():
+            totals.padding += batch.size - batch.num_tokens
         totals.scored += len(chosen.targets)
         totals.entropy += float(scores.entropy)
         config, ratio = self.config, RatioStats()

@@ -8,7 +8,7 @@ from forethought.algos.losses import (
     clipped_surrogate,
     cross_entropy,
     exact_brier,
-    exact_kl,
+    score_tokens,
     token_logprobs,
 )
 from forethought.foresight.levels import LEVELS
@@ -164,6 +164,32 @@ def test_the_kl_is_zero_at_the_reference_and_the_weighted_sum_of_the_definition(
         float(w) * sum(float(p * (p / r).log()) for p, r in zip(a, b, strict=True))
         for w, a, b in zip(weight, pi, ref, strict=True)
     )
-    found = exact_kl(logits, other, weight, temperature=0.7)
-    assert float(found) == pytest.approx(expected, rel=1e-5)
-    assert float(exact_kl(logits, logits, weight)) == pytest.approx(0.0, abs=1e-9)
+    targets = torch.tensor([0, 3, 29])
+
+    def kl(reference):
+        return score_tokens(logits, targets, temperature=0.7, reference=reference, weight=weight).kl
+
+    assert float(kl(other)) == pytest.approx(expected, rel=1e-5)
+    assert float(kl(logits)) == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("anchored", [False, True])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_scores_of_tokens_and_their_gradient_are_those_of_the_formulas(temperature, anchored):
+    g = torch.Generator().manual_seed(5)
+    logits = (3 * torch.randn(7, 13, generator=g)).requires_grad_()
+    reference, targets = torch.randn(7, 13, generator=g), torch.randint(13, (7,), generator=g)
+    weight, slope = torch.rand(7, generator=g), torch.randn(7, generator=g)
+    more = {"reference": reference, "weight": weight} if anchored else {}
+    found = score_tokens(logits, targets, temperature=temperature, **more)
+    (gradient,) = torch.autograd.grad(found.logprobs @ slope + 1.7 * found.kl, logits)
+    log_pi = (logits / temperature).log_softmax(-1)
+    log_ref = (reference / temperature).log_softmax(-1)
+    chosen = log_pi[torch.arange(7), targets]
+    kl = weight @ (log_pi.exp() * (log_pi - log_ref)).sum(-1) if anchored else torch.zeros(())
+    (expected,) = torch.autograd.grad(chosen @ slope + 1.7 * kl, logits)
+    torch.testing.assert_close(found.logprobs, chosen)
+    torch.testing.assert_close(found.kl, kl)
+    torch.testing.assert_close(found.entropy, -(log_pi.exp() * log_pi).sum().detach())
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
+    assert not found.entropy.requires_grad

@@ -60,6 +60,7 @@ configs = st.builds(
     max_row_tokens=st.integers(240, 400),
     max_batch_tokens=st.integers(400, 2000),
     share_rows=st.booleans(),
+    ragged=st.booleans(),
     share_prefixes=st.just(True),
 )
 
@@ -113,8 +114,12 @@ def test_prefixes_count_against_the_bounds_and_as_tokens_once(
     plan = pack(batch, config)
     for packed in plan:
         prefix = 0 if packed.prefixes is None else packed.prefixes.ids.shape[1]
-        assert packed.size <= config.max_batch_tokens
-        assert prefix + packed.ids.shape[1] <= config.max_row_tokens
+        read = packed.num_tokens if config.ragged else packed.size
+        assert read <= config.max_batch_tokens
+        before = 0 if packed.prefixes is None else packed.prefixes.lengths[packed.prefix_of_row()]
+        rows = before + (packed.document != PADDING).sum(1)
+        assert rows.max() <= config.max_row_tokens
+        assert config.ragged or prefix + packed.ids.shape[1] <= config.max_row_tokens
         own = sum(len(columns) for _, _, columns, _ in members(packed))
         standing = {(packed.prefix_of_row()[row]) for row in range(len(packed.members)) if prefix}
         lengths = [] if packed.prefixes is None else packed.prefixes.lengths.tolist()
@@ -218,6 +223,8 @@ def test_a_short_prefix_and_a_lone_sequence_are_read_as_they_are() -> None:
     config = PackConfig(max_row_tokens=300, max_batch_tokens=2000)
     short = [weighted((*range(1, 11), *range(50 * n, 50 * n + 40)), 10, n) for n in range(1, 9)]
     alone = [weighted(tuple(range(1, 250)), 200)]
+    (read,) = pack(short, replace(config, share_prefixes=True, ragged=True))
+    assert read.prefixes is not None and read.shared_tokens == 7 * 10  # no mask, no padding
     for batch in (short, alone):
         plan = pack(batch, replace(config, share_prefixes=True))
         for one, other in zip(plan, pack(batch, config), strict=True):

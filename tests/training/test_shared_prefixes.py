@@ -216,8 +216,8 @@ def test_a_group_in_one_micro_batch_is_read_once() -> None:
 
 
 def test_the_twin_with_positions_that_start_anew_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    batch = groups(llama(), 0)
-    _, expected = step(llama, batch, False)
+    batch = groups(qwen(), 0)
+    _, expected = step(qwen, batch, False)
     monkeypatch.setattr("forethought.training.scoring.can_share", lambda policy: True)
     real = rows.row_features
 
@@ -228,7 +228,7 @@ def test_the_twin_with_positions_that_start_anew_is_found(monkeypatch: pytest.Mo
         return real(policy, packed)
 
     monkeypatch.setattr("forethought.training.scoring.row_features", anew)
-    assert distance(step(llama, batch, True)[1], expected) > 1e-3
+    assert distance(step(qwen, batch, True)[1], expected) > 1e-3
 
 
 def blind(prefixes: Any, document: torch.Tensor) -> torch.Tensor:
@@ -241,24 +241,24 @@ def blind(prefixes: Any, document: torch.Tensor) -> torch.Tensor:
 def test_the_twin_whose_mask_hides_the_prefix_is_found_and_would_not_be_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    batch = groups(llama(), 0)
-    _, expected = step(llama, batch, False)
+    batch = groups(qwen(), 0)
+    _, expected = step(qwen, batch, False)
     monkeypatch.setattr(rows, "prefix_mask", blind)
-    assert not can_share(llama())
-    fallen, found = step(llama, batch, True)
+    assert not can_share(qwen())
+    fallen, found = step(qwen, batch, True)
     assert fallen["shared_tokens"] == 0 and distance(found, expected) == 0
     monkeypatch.setattr("forethought.training.scoring.can_share", lambda policy: True)
-    assert distance(step(llama, batch, True)[1], expected) > 1e-3
+    assert distance(step(qwen, batch, True)[1], expected) > 1e-3
 
 
 def test_the_twin_that_keeps_keys_without_their_gradient_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    batch = groups(llama(), 0)
-    _, expected = step(llama, batch, False)
+    batch = groups(qwen(), 0)
+    _, expected = step(qwen, batch, False)
     real = rows._handed_out
     monkeypatch.setattr(rows, "_handed_out", lambda kept, counts: real(kept.detach(), counts))
-    assert distance(step(llama, batch, True)[1], expected) > 1e-3
+    assert distance(step(qwen, batch, True)[1], expected) > 1e-3
 
 
 def window() -> Policy:

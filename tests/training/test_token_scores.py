@@ -7,9 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
-from training_builders import denominators, sequences, trainer, word_policy
+from training_builders import denominators, divergence, sequences, trainer, word_policy
 
-from forethought.algos.losses import exact_kl
 from forethought.algos.packing import PackConfig, PackedBatch, pack
 from forethought.training.policy import Policy
 from forethought.training.rows import document_mask
@@ -74,7 +73,7 @@ def test_the_divergence_is_that_of_whole_forward_passes(
             a, b = (model.model(input_ids=ids).logits[0, :-1] for model in (policy, reference))
         if max(sequence.kl_weight) > 0:  # held ones see the reference as it is
             b = b / softness
-        expected += float(exact_kl(a, b, weight, temperature=TEMPERATURE))
+        expected += float(divergence(a, b, weight, TEMPERATURE))
     maker = trainer(
         policy,
         temperature=TEMPERATURE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -128,3 +129,12 @@ def rollout(policy: Policy, prompt: str, turns: list[Turn]) -> Rollout:
         error=None,
         wall_s=0.0,
     )
+
+
+def divergence(
+    logits: torch.Tensor, reference: torch.Tensor, weight: torch.Tensor, temperature: float = 1.0
+) -> torch.Tensor:
+    """Weighted sum of KL(logits || reference)."""
+    log_pi, log_ref = ((x / temperature).log_softmax(-1) for x in (logits, reference))
+    each = torch.nn.functional.kl_div(log_ref, log_pi, log_target=True, reduction="none")
+    return weight @ each.sum(-1)

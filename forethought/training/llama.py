@@ -1,0 +1,174 @@
+"""A pass of a plain Llama over packed documents on a CPU, on its weights and without its modules.
+
+Three things are saved that a model run as a whole does not save: padding is not computed, nor are
+pairs of tokens of different documents; the last layer runs only where a prediction is asked for;
+and attention has its own backward pass. Other models run through their modules (`rows`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import embedding, linear, silu
+
+from forethought.algos.packing import PackConfig, PackedBatch, pack
+from forethought.training.attention import Turns, View, attend
+from forethought.training.documents import Line, buckets_of, line_up
+from forethought.training.policy import Policy
+from forethought.types import TrainingSequence
+
+_KEPT = 1 << 26  # probabilities of all layers that may wait for the backward pass
+_APART = 1e-4  # of the largest feature: what rounding in another order may come to
+
+
+def is_plain_llama(model: Any) -> bool:
+    """Whether a model computes nothing but what its configuration says, in float32 on a CPU.
+
+    Not with adapters, hooks or modules of another kind in it.
+    """
+    from transformers.activations import SiLUActivation
+    from transformers.models.llama import modeling_llama as llama
+
+    config = model.config
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = {
+        torch.nn.Embedding,
+        torch.nn.Linear,
+        torch.nn.ModuleList,
+        SiLUActivation,
+        llama.LlamaAttention,
+        llama.LlamaDecoderLayer,
+        llama.LlamaForCausalLM,
+        llama.LlamaMLP,
+        llama.LlamaModel,
+        llama.LlamaRMSNorm,
+        llama.LlamaRotaryEmbedding,
+    }
+    return (
+        type(model) is llama.LlamaForCausalLM
+        and config.hidden_act == "silu"
+        and not config.attention_bias
+        and not config.mlp_bias
+        and not config.attention_dropout
+        and rope.get("rope_type", "default") == "default"
+        and all(p.dtype == torch.float32 and p.device.type == "cpu" for p in model.parameters())
+        and all(type(part) in kinds and not _changed(part) for part in model.modules())
+    )
+
+
+def _changed(part: torch.nn.Module) -> bool:
+    hooks = (
+        part._forward_hooks,
+        part._forward_pre_hooks,
+        part._backward_hooks,
+        part._backward_pre_hooks,
+    )
+    return any(hooks) or bool(getattr(part, "gradient_checkpointing", False))
+
+
+@torch.no_grad()
+def reads_as_llama(policy: Policy) -> bool:
+    """Whether `llama_features` gives what the model gives; tried out with one document."""
+    if not is_plain_llama(policy.model):
+        return False
+    ids = tuple(n % policy.model.config.vocab_size for n in range(8))
+    (batch,) = pack([TrainingSequence(ids=ids)], PackConfig(max_row_tokens=8, max_batch_tokens=8))
+    training = policy.model.training
+    policy.model.eval()
+    expected = policy.features(torch.tensor([ids]))[0]
+    policy.model.train(training)
+    found = llama_features(policy.model, batch, torch.arange(8))
+    return float((found - expected).abs().max()) <= _APART * float(expected.abs().max())
+
+
+class _Norm(torch.autograd.Function):
+    """x / sqrt(mean(x^2) + eps) * weight; two products where autograd would keep six tensors."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:  # type: ignore[override]
+        square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
+        scale = square.div_(x.shape[-1]).add_(eps).rsqrt_()
+        ctx.save_for_backward(x, weight, scale)
+        normed: Tensor = (x * scale).mul_(weight)
+        return normed
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x, weight, scale = ctx.saved_tensors
+        product = gradient * x
+        d_weight = (scale.t() @ product)[0] if ctx.needs_input_grad[1] else None
+        if not ctx.needs_input_grad[0]:
+            return None, d_weight, None
+        pull = (product @ weight).unsqueeze(1).mul_(scale.pow(3)).div_(-x.shape[-1])
+        d_x = torch.mul(gradient, weight, out=product).mul_(scale).addcmul_(x, pull)
+        return d_x, d_weight, None
+
+
+def _norm(x: Tensor, module: Any) -> Tensor:
+    normed: Tensor = _Norm.apply(  # type: ignore[no-untyped-call]
+        x, module.weight, module.variance_epsilon
+    )
+    return normed
+
+
+def llama_features(
+    model: Any, batch: PackedBatch, predictors: Tensor, *, bf16: bool = False
+) -> Tensor:
+    """Last hidden states [n, D] of the positions asked for.
+
+    Args:
+        model: `is_plain_llama`.
+        batch: the rows, with or without prefixes.
+        predictors: [n] index into positions as `rows.row_features` has them; may repeat.
+        bf16: products of the layers in bfloat16, but for those of attention.
+    """
+    line = line_up(batch)
+    asked, inverse = np.unique(line.place[predictors.numpy()], return_inverse=True)
+    chosen, base = torch.from_numpy(asked), model.model
+    dim = model.config.head_dim
+    kind = torch.bfloat16 if bf16 else torch.float32
+    x = embedding(torch.from_numpy(line.ids), base.embed_tokens.weight)
+    view = _view(base, x, line, dim**-0.5)
+
+    def project(states: Tensor, module: Any) -> Tensor:
+        return linear(states, module.weight.to(kind))
+
+    def heads(states: Tensor) -> Tensor:
+        return states.view(len(states), -1, dim)
+
+    for number, layer in enumerate(base.layers):
+        attention, mlp = layer.self_attn, layer.mlp
+        normed = _norm(x, layer.input_layernorm).to(kind)
+        keys, values = project(normed, attention.k_proj), project(normed, attention.v_proj)
+        if number == len(base.layers) - 1:
+            x, normed = x.index_select(0, chosen), normed.index_select(0, chosen)
+            asking = Turns(view.asking.cos[chosen], view.asking.sin[chosen])
+            view = replace(view, asking=asking, buckets=buckets_of(line, asked))
+        queries = project(normed, attention.q_proj)
+        mixed = attend(heads(queries), heads(keys), heads(values), view)
+        x = x + project(mixed, attention.o_proj)
+        normed = _norm(x, layer.post_attention_layernorm).to(kind)
+        inner = silu(project(normed, mlp.gate_proj)) * project(normed, mlp.up_proj)
+        x = x + project(inner, mlp.down_proj)
+    return embedding(torch.from_numpy(inverse), _norm(x, base.norm))
+
+
+def _view(base: Any, x: Tensor, line: Line, scale: float) -> View:
+    """All tokens ask; what a layer keeps is bounded over all layers."""
+    cos, sin = (
+        t[0].unsqueeze(1) for t in base.rotary_emb(x, torch.from_numpy(line.position)[None])
+    )
+    buckets = buckets_of(line)
+    pairs = sum(bucket.pairs for bucket in buckets) * base.config.num_attention_heads
+    return View(
+        asking=Turns(cos * scale, sin * scale),
+        turns=Turns(cos, sin),
+        buckets=buckets,
+        keeps=pairs * len(base.layers) <= _KEPT,
+    )
