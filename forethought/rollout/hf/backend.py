@@ -20,7 +20,7 @@ from forethought.algos.prefixes import common_length
 from forethought.errors import InputError, MissingError
 from forethought.rollout.backend import Completion, Request
 from forethought.rollout.hf.cache import KvLayout, probe_layout
-from forethought.rollout.hf.lean import LeanSteps, lean_steps
+from forethought.rollout.hf.lean import LeanLlama, lean_llama
 from forethought.rollout.hf.sampler import StopRule
 from forethought.rollout.hf.static import Capture, StaticSteps, cuda_capture, static_steps
 from forethought.rollout.hf.wave import Row, Wave, WaveOptions
@@ -119,7 +119,7 @@ class HFBackend:
         if on_gpu and device.index in (None, torch.cuda.current_device()):
             self.capturing = cuda_capture
         self._static: StaticSteps | None = None
-        self._lean: LeanSteps | None = None
+        self._lean: LeanLlama | None = None
         self.stats = BackendStats()
 
     async def generate(self, request: Request) -> Completion:
@@ -232,7 +232,7 @@ class HFBackend:
             self._layout = probe_layout(self._model)
             if self.capturing is not None:
                 self._static = static_steps(self._model, self._layout, self.capturing)
-            self._lean = lean_steps(self._model, self._layout)
+            self._lean = lean_llama(self._model, self._layout)
         rows = [self._row(request) for request in requests]
         self._check_window(rows, self._layout)
         options = WaveOptions(

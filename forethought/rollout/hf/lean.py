@@ -1,4 +1,4 @@
-"""A decode step of a small Llama without its modules: the same arithmetic in a third of the calls.
+"""A small Llama read without its modules: the same arithmetic in a third of the calls.
 
 At a few million parameters most of a step on a CPU is not arithmetic but what stands around it:
 four fifths at eight rows, half at 64. Here a step is some twenty operations a layer, on the weights
@@ -15,6 +15,7 @@ from torch.nn.functional import embedding, linear, rms_norm, scaled_dot_product_
 
 from forethought.rollout.hf.cache import KvLayout, WaveCache
 from forethought.rollout.hf.steps import forward
+from forethought.training.llama import is_plain_llama
 
 _WIDEST = 512
 """Hidden size up to which it is used: beyond, products outweigh the calls, and weights are copied
@@ -32,8 +33,8 @@ class _Layer:
     down: torch.Tensor  # [F, D], transposed
 
 
-class LeanSteps:
-    """Steps of a `LlamaForCausalLM`; `lean_steps` says for which."""
+class LeanLlama:
+    """The weights of a `LlamaForCausalLM`; `lean_llama` says of which."""
 
     def __init__(self, model: Any) -> None:
         """Makes the table of angles; weights are read by `refresh`."""
@@ -62,83 +63,78 @@ class LeanSteps:
             for at in (layer.self_attn,)
         ]
 
-    def step(
+    def read(
         self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, cache: WaveCache
     ) -> torch.Tensor:
-        """As `steps.forward` for one id a row.
+        """As `steps.forward`: logits [B, V] behind the last id of each row.
 
         Args:
-            ids: [B, 1].
-            positions: [B, 1] of the ids.
-            mask: [B, 1, 1, E] additive; keys and values are written to the column E - 1.
+            ids: [B, W].
+            positions: [B, W] of the ids.
+            mask: [B, 1, W, E] additive; keys and values are written to the last W columns.
             cache: of the wave.
         """
-        end, heads = mask.shape[-1], self._turned - self._key_heads
-        cos, sin = self._cos[positions[:, 0]], self._sin[positions[:, 0]]  # [B, 1, d]
-        half, epsilon = self._dim // 2, self._model.config.rms_norm_eps
-        x = embedding(ids[:, 0], self._model.model.embed_tokens.weight)  # [B, D]
-        rows, width = x.shape
+        (rows, width), end, begin = ids.shape, mask.shape[-1], mask.shape[-1] - ids.shape[1]
+        heads = self._turned - self._key_heads
+        share, epsilon = heads // self._key_heads, self._model.config.rms_norm_eps
+        cos, sin = self._cos[positions], self._sin[positions]  # [B, W, 1, d]
+        x = embedding(ids, self._model.model.embed_tokens.weight)  # [B, W, D]
+        size = x.shape[-1:]
+        mask = mask.repeat_interleave(share, dim=2) if width > 1 else mask
         for number, layer in enumerate(self._layers):
-            normed = rms_norm(x, (width,), layer.before, epsilon)
-            qkv = linear(normed, layer.qkv).view(rows, -1, self._dim)
-            qk = qkv[:, : self._turned]
-            crossed = torch.cat((-qk[..., half:], qk[..., :half]), dim=-1)
+            normed = rms_norm(x, size, layer.before, epsilon)
+            qkv = linear(normed, layer.qkv).view(rows, width, -1, self._dim)
+            qk = qkv[:, :, : self._turned]
+            crossed = torch.cat((-qk[..., self._dim // 2 :], qk[..., : self._dim // 2]), dim=-1)
             qk = torch.addcmul(qk * cos, crossed, sin)
-            keys, values = cache.store[2 * number], cache.store[2 * number + 1]
-            keys[:, :, end - 1] = qk[:, heads:]
-            values[:, :, end - 1] = qkv[:, self._turned :]
+            kept = cache.layers[number]
+            kept.keys[:, :, begin:end] = qk[:, :, heads:].transpose(1, 2)
+            kept.values[:, :, begin:end] = qkv[:, :, self._turned :].transpose(1, 2)
+            query = qk[:, :, :heads]
+            if number == len(self._layers) - 1 and width > 1:  # only the last id is asked for more
+                x, query, mask = x[:, -1:], query[:, -1:], mask[:, :, -1:]
             # The queries of one key head stand side by side: no key is copied for them.
-            query = qk[:, :heads].view(rows, self._key_heads, -1, self._dim)
+            query = query.reshape(rows, -1, self._key_heads, share, self._dim).transpose(1, 2)
             mixed = scaled_dot_product_attention(
-                query, keys[:, :, :end], values[:, :, :end], attn_mask=mask
+                query.reshape(rows, self._key_heads, -1, self._dim),
+                kept.keys[:, :, :end],
+                kept.values[:, :, :end],
+                attn_mask=mask,
             )
-            x = torch.addmm(x, mixed.reshape(rows, -1), layer.out)
-            normed = rms_norm(x, (width,), layer.after, epsilon)
+            mixed = mixed.view(query.shape).transpose(1, 2).reshape(-1, len(layer.out))
+            x = torch.addmm(x.reshape(-1, *size), mixed, layer.out).view(x.shape)
+            normed = rms_norm(x, size, layer.after, epsilon)
             gate, up = linear(normed, layer.gate_up).chunk(2, dim=-1)
-            x = torch.addmm(x, silu(gate) * up, layer.down)
-        normed = rms_norm(x, (width,), self._model.model.norm.weight, epsilon)
+            inner = (silu(gate) * up).view(-1, len(layer.down))
+            x = torch.addmm(x.reshape(-1, *size), inner, layer.down).view(x.shape)
+        normed = rms_norm(x[:, -1], size, self._model.model.norm.weight, epsilon)
         return linear(normed, self._model.lm_head.weight)
 
 
-def lean_steps(model: Any, layout: KvLayout) -> LeanSteps | None:
-    """Lean steps where they are known to be those of a model in evaluation mode; else None."""
-    if not _is_plain(model) or layout.device.type != "cpu" or layout.dtype != torch.float32:
+def lean_llama(model: Any, layout: KvLayout) -> LeanLlama | None:
+    """A lean model where it is known to give what a model in evaluation mode gives; else None."""
+    plain = is_plain_llama(model) and model.config.hidden_size <= _WIDEST
+    if not plain or layout.dtype != torch.float32:  # under autocast keys and values are narrow
         return None
-    lean = LeanSteps(model)
+    lean = LeanLlama(model)
     lean.refresh()
     return lean if _agree(lean, model, layout) else None
 
 
-def _is_plain(model: Any) -> bool:
-    from transformers import LlamaForCausalLM
-
-    config = model.config
-    rope = getattr(config, "rope_parameters", None) or {}
-    return (
-        type(model) is LlamaForCausalLM
-        and config.hidden_size <= _WIDEST
-        and config.hidden_act == "silu"
-        and not config.attention_bias
-        and not config.mlp_bias
-        and rope.get("rope_type", "default") == "default"
-        and config._attn_implementation == "sdpa"
-        and all(parameter.dtype == torch.float32 for parameter in model.parameters())
-    )
-
-
 @torch.inference_mode()
-def _agree(lean: LeanSteps, model: Any, layout: KvLayout) -> bool:
-    """Whether both give the same logits behind three keys and values that are drawn."""
-    cache = WaveCache(layout, 2, 4)
+def _agree(lean: LeanLlama, model: Any, layout: KvLayout) -> bool:
+    """Whether both give the same logits of two ids behind three keys and values that are drawn."""
+    cache = WaveCache(layout, 2, 5)
     cache.store[..., :3, :] = torch.randn(
         cache.store[..., :3, :].shape, generator=torch.Generator().manual_seed(0)
     )
-    ids, positions, mask = torch.arange(2), torch.tensor([[3], [2]]), torch.zeros(2, 1, 1, 4)
+    ids, positions = torch.arange(4).view(2, 2), torch.tensor([[3, 4], [2, 3]])
+    mask = torch.full((2, 1, 2, 5), torch.finfo(torch.float32).min).triu(4)
     mask[1, ..., 0] = torch.finfo(torch.float32).min
     cache.point(3)
-    expected = forward(model, ids[:, None], positions, mask, cache)
+    expected = forward(model, ids, positions, mask, cache)
     written = cache.store.clone()
-    found = lean.step(ids[:, None], positions, mask, cache)
+    found = lean.read(ids, positions, mask, cache)
     return all(
         float((a - b).abs().max()) <= _APART * float(b.abs().max())
         for a, b in ((found, expected), (cache.store, written))

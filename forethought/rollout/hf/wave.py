@@ -22,7 +22,7 @@ from forethought.rollout.hf.cache import (
     visible_columns,
     windowed,
 )
-from forethought.rollout.hf.lean import LeanSteps
+from forethought.rollout.hf.lean import LeanLlama
 from forethought.rollout.hf.sampler import RowSampler, StopRule
 from forethought.rollout.hf.static import StaticSteps
 from forethought.rollout.hf.steps import (
@@ -71,7 +71,7 @@ class WaveOptions:
     layout: KvLayout
     stop_rule: StopRule
     static: StaticSteps | None = None  # decodes instead of steps whose tensors grow
-    lean: LeanSteps | None = None  # reads single tokens in place of the model's modules
+    lean: LeanLlama | None = None  # reads in place of the model's modules
     prefill_tokens: int  # bound on rows x width of one prefill forward pass
     pause_below: float = 0.0  # 0 = every turn ends in the wave in which it begins
     on_token: Callable[[Request, int], None] | None = None  # hears every sampled token
@@ -108,7 +108,8 @@ class Wave:
     @torch.inference_mode()
     def run(self) -> None:
         """Prefills, then decodes until every row has a `stop`."""
-        start, static = self._prefill(), self._options.static
+        reads, static = self._reads(), self._options.static
+        start = self._prefill(reads)
         for row, source in zip(self._rows, self._source, strict=True):
             leader = self._unique[source]
             row.kv, row.cached = leader.kv, leader.cached
@@ -118,7 +119,7 @@ class Wave:
             self._options.layout.device,
         )
         if static is None:
-            steps: Steps = GrowingSteps(self._reads(), start)
+            steps: Steps = GrowingSteps(reads, start)
         else:
             static.begin(start)
             steps = static
@@ -127,14 +128,14 @@ class Wave:
         self._decode(logits, steps, sampler)
 
     def _reads(self) -> Forward:
-        """What reads one token a row."""
+        """What reads ids: the prompts, then a token a row."""
         lean = self._options.lean
         if lean is None:
             return partial(forward, self._options.model)
         lean.refresh()
-        return lean.step
+        return lean.read
 
-    def _prefill(self) -> Prefilled:
+    def _prefill(self, reads: Forward) -> Prefilled:
         """Reads the prompts, those that are equal once."""
         unique, (old_end, end) = self._unique, self._edges
         layout = self._options.layout
@@ -149,7 +150,7 @@ class Wave:
         first = 0
         while first < len(unique):
             last = self._prefill_batch(first)
-            logits.append(self._prefill_rows(cache, first, last))
+            logits.append(self._prefill_rows(reads, cache, first, last))
             first = last
         whole = torch.cat(logits)
         source = torch.tensor(self._source, device=layout.device) if shared else None
@@ -176,7 +177,9 @@ class Wave:
                 return last
         return len(self._unique)
 
-    def _prefill_rows(self, cache: WaveCache, first: int, last: int) -> torch.Tensor:
+    def _prefill_rows(
+        self, reads: Forward, cache: WaveCache, first: int, last: int
+    ) -> torch.Tensor:
         """Runs the new ids of rows `[first, last)`; returns their last logits [rows, V]."""
         rows, (_, end) = self._unique[first:last], self._edges
         layout = self._options.layout
@@ -194,7 +197,7 @@ class Wave:
             mask = windowed(mask, places, positions, layout)
         cache.point(end - width, slice(first, last))
         self.prefilled += sum(row.new for row in rows)
-        return forward(self._options.model, ids.to(layout.device), positions, mask, cache)
+        return reads(ids.to(layout.device), positions, mask, cache)
 
     def _lengths(self, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
         """Of the cached prefixes and of the new parts, [B] each."""

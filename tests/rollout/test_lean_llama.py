@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from forethought.rollout.hf.backend import HFBackend
 from forethought.rollout.hf.cache import probe_layout
-from forethought.rollout.hf.lean import lean_steps
+from forethought.rollout.hf.lean import lean_llama
 
 
 def llama(**options: Any) -> Any:
@@ -33,7 +33,7 @@ def llama(**options: Any) -> Any:
 
 
 def lean_of(model: Any) -> Any:
-    return lean_steps(model, probe_layout(model))
+    return lean_llama(model, probe_layout(model))
 
 
 def played(model: Any, *, lean: bool, temperature: float = 1.0) -> list[Any]:
