@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
 
 from forethought.training.documents import Block, Bucket
 
@@ -58,23 +59,23 @@ class _Attention(torch.autograd.Function):
         count, heads, dim = queries.shape
         q = view.asking.turn(queries).flatten(1)
         k = view.turns.turn(keys).flatten(1)
-        v = torch.cat([values.flatten(1).float(), q.new_zeros(1, values[0].numel())])
+        v = pad(values.flatten(1).float(), (0, 0, 0, 1))
         out = q.new_empty(q.shape)
-        kept = list[Tensor]()
+        kept, learns = list[Tensor](), any(ctx.needs_input_grad[:3])
         share = heads // keys.shape[1]
         for bucket in view.buckets:
             one, other = (_heads(x, bucket.keys, bucket.rows, 1, dim) for x in (k, v))
             asks = _heads(q, bucket.queries, bucket.rows, share, dim)
             mixed = torch.empty_like(asks)
-            kept += [asks, one, other]
+            kept += [asks, one, other] if learns else []
             for block in bucket.blocks:
                 rows = slice(block.start * share, block.stop * share)
                 probabilities = _probabilities(asks[:, rows], one, block, bucket.rows)
                 mixed[:, rows] = torch.bmm(probabilities, other[:, : block.end])
-                kept += [probabilities] if view.keeps else []
+                kept += [probabilities] if learns and view.keeps else []
             out.index_copy_(0, bucket.queries, _tokens(mixed, bucket.rows, share))
-        if any(ctx.needs_input_grad[:3]):
-            ctx.save_for_backward(out, *kept)
+        if learns:
+            ctx.save_for_backward(*kept)
             ctx.view, ctx.share = view, share
             ctx.count, ctx.kind = len(keys), queries.dtype
         return out[:count].to(queries.dtype)
@@ -82,30 +83,24 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        out, *kept = ctx.saved_tensors
         view, share, count, kind = ctx.view, ctx.share, ctx.count, ctx.kind
         dim = view.turns.cos.shape[-1]
-        gradient = torch.cat([gradient.float(), out.new_zeros(1, out.shape[1])])
-        delta = (gradient * out).view(len(out), -1, dim).sum(-1)
-        delta[-1] = 0.0  # what padding wrote there may be anything
-        dq = torch.empty_like(out)
+        gradient = pad(gradient.float(), (0, 0, 0, 1))
+        dq = torch.empty_like(gradient)
         parts, places = list[Tensor](), list[Tensor]()
-        remaining = iter(kept)
+        remaining = iter(ctx.saved_tensors)
         for bucket in view.buckets:
             asks, keys, values = (next(remaining) for _ in range(3))
             ds = _heads(gradient, bucket.queries, bucket.rows, share, dim)
-            sums = _heads(delta, bucket.queries, bucket.rows, share, 1)
-            d_asks, d_keys, d_values = (
-                torch.empty_like(asks),
-                torch.zeros_like(keys),
-                torch.zeros_like(values),
-            )
+            d_asks = torch.empty_like(asks)
+            d_keys, d_values = torch.zeros_like(keys), torch.zeros_like(values)
             for block in bucket.blocks:
                 rows, end = slice(block.start * share, block.stop * share), block.end
                 q, d = asks[:, rows], ds[:, rows]
                 p = next(remaining) if view.keeps else _probabilities(q, keys, block, bucket.rows)
                 d_values[:, :end] += torch.bmm(p.transpose(1, 2), d)
-                slope = torch.bmm(d, values[:, :end].transpose(1, 2)).sub_(sums[:, rows]).mul_(p)
+                slope = torch.bmm(d, values[:, :end].transpose(1, 2))
+                slope = torch.ops.aten._softmax_backward_data(slope, p, -1, p.dtype)
                 d_asks[:, rows] = torch.bmm(slope, keys[:, :end])
                 d_keys[:, :end] += torch.bmm(slope.transpose(1, 2), q)
             dq.index_copy_(0, bucket.queries, _tokens(d_asks, bucket.rows, share))

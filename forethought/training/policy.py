@@ -32,7 +32,7 @@ class Policy:
 
     model: Any  # a `transformers` causal language model
     tokenizer: Any
-    _direct: bool | None = field(default=None, init=False, repr=False)  # see `features`
+    _direct: bool | None = field(default=None, init=False, repr=False)  # see `_is_direct`
     _levels: tuple[tuple[int, ...] | None] | None = field(default=None, init=False, repr=False)
 
     @classmethod
@@ -198,24 +198,34 @@ class Policy:
             cache: a `transformers` cache of K tokens that stand before; takes in these ones. None:
                 K = 0, and nothing is kept.
         """
-        if self._direct is None:
-            self._direct = self._is_direct()
-        module = self.model.base_model if self._direct else self.model
+        direct = self._projects()
+        module = self.model.base_model if direct else self.model
         output = module(
             input_ids=ids,
             attention_mask=None if mask is None else self._attention_mask(mask),
             position_ids=positions,
             **({"use_cache": False} if cache is None else {"past_key_values": cache}),
         )
-        features: Tensor = output.last_hidden_state if self._direct else output.logits
+        features: Tensor = output.last_hidden_state if direct else output.logits
         return features
 
     def project(self, features: Tensor) -> Tensor:
         """Logits [n, V] of gathered features [n, *]."""
-        if not self._direct:
+        if not self._projects():
             return features
         logits: Tensor = self.model.get_output_embeddings()(features)
         return logits
+
+    def plain_head(self) -> Tensor | None:
+        """The output embeddings [V, D]; None where `project` is not just their products."""
+        head = self.model.get_output_embeddings()
+        plain = self._projects() and type(head) is torch.nn.Linear and head.bias is None
+        return head.weight if plain else None
+
+    def _projects(self) -> bool:
+        if self._direct is None:
+            self._direct = self._is_direct()
+        return self._direct
 
     @torch.no_grad()
     def _is_direct(self) -> bool:

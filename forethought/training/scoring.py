@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding
 from torch.utils.checkpoint import checkpoint as recompute
 
@@ -23,7 +25,9 @@ from forethought.training.llama import llama_features, reads_as_llama
 from forethought.training.policy import Policy
 from forethought.training.rows import can_share, row_features
 
-_LOGITS_KEPT = 1 << 26  # logits of a chunk of tokens; more are computed again in the backward pass
+_LOGITS = 1 << 22  # of a chunk of tokens: they stay near the core
+_TOKENS = 256  # of a chunk at least: each adds its gradient to that of the output embeddings
+_KEPT = 1 << 27  # logits of a micro-batch that wait for the backward pass; more are computed again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +83,14 @@ def _predictors(
     before = count * width + before
     before[first] = (prefix * width + lengths - 1)[first]
     return before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Projecting:
+    """What all chunks of a micro-batch share."""
+
+    narrow: Tensor | None  # output embeddings in bfloat16, for the gradient
+    plain_too: bool  # log-probabilities at temperature 1 beside those at another
 
 
 class Scorer:
@@ -148,11 +160,17 @@ class Scorer:
             with torch.no_grad():
                 anchor = self._features(self.reference, batch, chosen)[:n]
             softness = torch.where(held, 1.0, self._kl_temperature)
-        plain_too = self._temperature != 1.0 and bool(chosen.streams["ce_weight"].any())
-        size = max(1, _LOGITS_KEPT // int(self.policy.model.config.vocab_size))
+        vocabulary = int(self.policy.model.config.vocab_size)
+        size = max(_TOKENS, _LOGITS // vocabulary)
         pieces = [slice(first, min(first + size, n)) for first in range(0, max(n, 1), size)]
-        # The logits of one chunk may wait for the backward pass; those of many would add up.
-        run = partial(recompute, self._chunk, use_reentrant=False) if n > size else self._chunk
+        run = self._chunk
+        if n * vocabulary * (1 if kl_weight is None else 2) > _KEPT:
+            run = partial(recompute, self._chunk, use_reentrant=False)
+        head = self.policy.plain_head() if self._bf16 else None
+        how = _Projecting(
+            narrow=None if head is None else head.detach().to(torch.bfloat16),
+            plain_too=self._temperature != 1.0 and bool(chosen.streams["ce_weight"].any()),
+        )
         parts = [
             run(
                 features[piece],
@@ -160,7 +178,7 @@ class Scorer:
                 None if anchor is None else anchor[piece],
                 None if kl_weight is None else kl_weight[piece],
                 None if softness is None else softness[piece],
-                plain_too,
+                how,
             )
             for piece in pieces
         ]
@@ -205,10 +223,10 @@ class Scorer:
         anchor: Tensor | None,
         weight: Tensor | None,
         softness: Tensor | None,
-        plain_too: bool,
+        how: _Projecting,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The first four fields of `Scores` for some tokens, from one projection of each model."""
-        logits, fixed = _project(self.policy, features), None
+        logits, fixed = _project(self.policy, features, how.narrow), None
         if anchor is not None and softness is not None:
             assert self.reference is not None
             with torch.no_grad():
@@ -217,12 +235,49 @@ class Scorer:
             logits, targets, temperature=self._temperature, reference=fixed, weight=weight
         )
         plain = found.logprobs
-        if plain_too:
+        if how.plain_too:
             plain = token_logprobs(logits, targets)
         return plain, found.logprobs, found.entropy, found.kl
 
 
-def _project(policy: Policy, features: Tensor) -> Tensor:
-    """Logits, in the format of the weights: in bfloat16 those of 16 are 0.125 apart."""
+def _project(policy: Policy, features: Tensor, narrow: Tensor | None = None) -> Tensor:
+    """Logits, in the format of the weights: in bfloat16 those of 16 are 0.125 apart.
+
+    Args:
+        policy: projects.
+        features: [n, *].
+        narrow: the output embeddings [V, D] in bfloat16, for the gradient alone.
+    """
     with torch.autocast(policy.device.type, enabled=False):
-        return policy.project(features.to(policy.dtype))
+        features = features.to(policy.dtype)
+        if narrow is None:
+            return policy.project(features)
+        with torch.no_grad():
+            logits = policy.project(features)
+        made: Tensor = _NarrowGradient.apply(  # type: ignore[no-untyped-call]
+            features, policy.plain_head(), narrow, logits
+        )
+        return made
+
+
+class _NarrowGradient(torch.autograd.Function):
+    """Logits as they are, with a gradient whose products are in bfloat16, as in the layers."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, features: Tensor, weight: Tensor, narrow: Tensor, logits: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(features, narrow)
+        return logits.view_as(logits)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        features, narrow = ctx.saved_tensors
+        gradient = gradient.to(narrow.dtype)
+        d_features = d_weight = None
+        if ctx.needs_input_grad[0]:
+            d_features = (gradient @ narrow).to(features.dtype)
+        if ctx.needs_input_grad[1]:
+            d_weight = (gradient.t() @ features.to(narrow.dtype)).to(features.dtype)
+        return d_features, d_weight, None, None

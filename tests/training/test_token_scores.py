@@ -12,13 +12,20 @@ from training_builders import denominators, divergence, sequences, trainer, word
 from forethought.algos.packing import PackConfig, PackedBatch, pack
 from forethought.training.policy import Policy
 from forethought.training.rows import document_mask
-from forethought.training.scoring import Scorer, Scores, trained_tokens
+from forethought.training.scoring import Scorer, Scores, _project, trained_tokens
 from forethought.training.trainer import Denominators
 from forethought.types import BrierSlot, TrainingSequence
 
 TEMPERATURE = 0.7
 CHUNK = 7  # tokens
-KEPT = "forethought.training.scoring._LOGITS_KEPT"
+SCORING = "forethought.training.scoring"
+
+
+def in_chunks(patch: pytest.MonkeyPatch, chunk: int, *, again: bool = True) -> None:
+    """Chunks of that many tokens; `again`: their logits are computed again."""
+    patch.setattr(f"{SCORING}._TOKENS", chunk)
+    patch.setattr(f"{SCORING}._LOGITS", 0)
+    patch.setattr(f"{SCORING}._KEPT", 0 if again else 1 << 30)
 
 
 def one_batch(policy: Policy, num: int = 6) -> PackedBatch:
@@ -40,18 +47,19 @@ def scored(policy: Policy, reference: Policy, batch: PackedBatch) -> tuple[Score
     return scores, torch.cat(parts)
 
 
+@pytest.mark.parametrize("again", [False, True])
 def test_scores_in_chunks_and_their_gradient_are_those_of_one_projection(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, again: bool
 ) -> None:
     policy, reference = word_policy(seed=1), word_policy(seed=0)
     batch = one_batch(policy)
     whole, gradient = scored(policy, reference, batch)
     assert len(whole.logprobs) > 3 * CHUNK and float(whole.kl.detach()) > 0
-    monkeypatch.setattr(KEPT, CHUNK * len(policy.tokenizer))
-    parts, again = scored(policy, reference, batch)
+    in_chunks(monkeypatch, CHUNK, again=again)
+    parts, chunked = scored(policy, reference, batch)
     for name in ("logprobs", "tempered", "entropy", "kl"):
         torch.testing.assert_close(getattr(parts, name), getattr(whole, name))
-    torch.testing.assert_close(again, gradient, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(chunked, gradient, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("softness", [1.0, 0.6])
@@ -60,7 +68,7 @@ def test_the_divergence_is_that_of_whole_forward_passes(
     monkeypatch: pytest.MonkeyPatch, chunk: int, softness: float
 ) -> None:
     policy, reference = word_policy(seed=1), word_policy(seed=0)
-    monkeypatch.setattr(KEPT, chunk * len(policy.tokenizer))
+    in_chunks(monkeypatch, chunk)
     expected = 0.0
     batch = sequences(policy, 4, 4)
     for number, factor in ((1, -1.0), (2, 0.5)):
@@ -101,7 +109,7 @@ def test_each_model_projects_each_trained_token_once(
         return project(self, features)
 
     monkeypatch.setattr(Policy, "project", counted)
-    monkeypatch.setattr(KEPT, chunk * len(policy.tokenizer))
+    in_chunks(monkeypatch, chunk)
     n = len(chosen.targets)
     Scorer(policy, reference, temperature=TEMPERATURE).score(batch, chosen, torch.ones(n))
     assert n > CHUNK and list(projected.values()) == [n, n]
@@ -126,3 +134,19 @@ def test_documents_of_a_row_do_not_see_each_other() -> None:
         [0, 0, 1, 1, 0],
         [0, 0, 0, 0, 1],
     ]
+
+
+def test_in_bfloat16_logits_stay_wide_and_the_gradient_is_near() -> None:
+    policy = word_policy(seed=1)
+    batch = one_batch(policy)
+    chosen = trained_tokens(batch, policy.device)
+    found = []
+    for narrow in (None, policy.plain_head().detach().bfloat16()):
+        features = Scorer(policy).features(batch, chosen).detach().requires_grad_()
+        policy.model.zero_grad()
+        logits = _project(policy, features, narrow)
+        logits.square().sum().backward()
+        found.append((logits, features.grad, policy.plain_head().grad))
+    assert torch.equal(found[0][0], found[1][0])
+    for wide, near in zip(found[0][1:], found[1][1:], strict=True):
+        assert 0 < float((near - wide).norm()) < 0.01 * float(wide.norm())

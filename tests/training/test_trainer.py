@@ -307,7 +307,8 @@ def test_large_vocabularies_are_scored_in_chunks_with_the_same_gradient(
     batch = sequences(policy, 6, 4)
     over = denominators(batch)
     loss, whole = loss_and_gradient(policy, batch, over, temperature=0.8)
-    monkeypatch.setattr("forethought.training.scoring._LOGITS_KEPT", 7 * len(policy.tokenizer))
+    for name, value in (("_TOKENS", 7), ("_LOGITS", 0), ("_KEPT", 0)):
+        monkeypatch.setattr(f"forethought.training.scoring.{name}", value)
     again, chunked = loss_and_gradient(policy, batch, over, temperature=0.8)
     assert again == pytest.approx(loss, abs=1e-6)
     torch.testing.assert_close(chunked, whole, rtol=1e-4, atol=1e-6)
@@ -434,7 +435,8 @@ def test_the_kl_term_in_chunks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> N
         return maker._gradients(batch, over, 0)[1], gradient(maker)
 
     loss, whole = found()
-    monkeypatch.setattr("forethought.training.scoring._LOGITS_KEPT", 7 * len(policy.tokenizer))
+    for name, value in (("_TOKENS", 7), ("_LOGITS", 0), ("_KEPT", 0)):
+        monkeypatch.setattr(f"forethought.training.scoring.{name}", value)
     again, chunked = found()
     assert again == pytest.approx(loss, abs=1e-6)
     torch.testing.assert_close(chunked, whole, rtol=1e-4, atol=1e-6)
