@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import accumulate, pairwise
+from itertools import accumulate, islice, pairwise, takewhile
 from typing import Any
 
 import numpy as np
@@ -193,8 +193,8 @@ def _full(used: Sequence[int], start: int, first: int, config: PackConfig) -> in
     room = config.max_batch_tokens - first
     if not config.ragged:
         return min(len(used), start + max(1, room // max(used[start], 1)))
-    sums = accumulate(used[start:])
-    return start + max(1, sum(total <= room for total in sums))
+    sums = accumulate(islice(used, start, None))
+    return start + max(1, sum(1 for _ in takewhile(lambda total: total <= room, sums)))
 
 
 def _even_cuts(used: Sequence[int], first: int, config: PackConfig) -> list[int]:
@@ -205,9 +205,14 @@ def _even_cuts(used: Sequence[int], first: int, config: PackConfig) -> list[int]
             (_block_cost(first, used[start:stop], config) + costs[stop], stop)
             for stop in range(start + 1, _full(used, start, first, config) + 1)
         )
+    return followed(ends)
+
+
+def followed(ends: Sequence[int]) -> list[int]:
+    """Stops on the way from 0, where a piece that begins at `n` ends at `ends[n]`."""
     stops: list[int] = []
     start = 0
-    while start < len(used):
+    while start < len(ends):
         start = ends[start]
         stops.append(start)
     return stops

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from forethought.rollout.render import TextFormat, encode
+from forethought.training.modules import evaluating
 from forethought.training.policy import Policy
 from forethought.types import Rollout
 
@@ -89,21 +90,19 @@ def p_true(
     found: list[float | None] = [None] * len(rows)
     order = [n for n, row in enumerate(rows) if row and (longest is None or len(row) <= longest)]
     order.sort(key=lambda n: -len(rows[n]))
-    training = policy.model.training
-    policy.model.eval()
-    while order:
-        size = max(1, batch_tokens // len(rows[order[0]]))
-        batch, order = order[:size], order[size:]
-        width = len(rows[batch[0]])
-        # Padding stands behind the last real token, where a causal model does not look.
-        ids = torch.tensor([rows[n] + [0] * (width - len(rows[n])) for n in batch])
-        features = policy.features(ids.to(policy.device))
-        last = [len(rows[n]) - 1 for n in batch]
-        logits = policy.project(features[list(range(len(batch))), last]).float()
-        chance = torch.sigmoid(logits[:, how.yes] - logits[:, how.no])
-        for n, value in zip(batch, chance.tolist(), strict=True):
-            found[n] = value
-    policy.model.train(training)
+    with evaluating(policy.model):
+        while order:
+            size = max(1, batch_tokens // len(rows[order[0]]))
+            batch, order = order[:size], order[size:]
+            width = len(rows[batch[0]])
+            # Padding stands behind the last real token, where a causal model does not look.
+            ids = torch.tensor([rows[n] + [0] * (width - len(rows[n])) for n in batch])
+            features = policy.features(ids.to(policy.device))
+            last = [len(rows[n]) - 1 for n in batch]
+            logits = policy.project(features[list(range(len(batch))), last]).float()
+            chance = torch.sigmoid(logits[:, how.yes] - logits[:, how.no])
+            for n, value in zip(batch, chance.tolist(), strict=True):
+                found[n] = value
     return found
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from forethought.algos.packing import PADDING, PackedBatch
+from forethought.algos.packing import PADDING, PackedBatch, followed
 
 Ints = npt.NDArray[np.int64]
 
@@ -111,15 +111,9 @@ def buckets_of(line: Line, asked: Ints | None = None) -> tuple[Bucket, ...]:
     )
     sizes = np.array([line.documents[n].keys for n in order], dtype=np.int64)
     widths = np.array([spans[n][1] - spans[n][0] for n in order], dtype=np.int64)
-    made = []
-    start = 0
-    for stop in _cuts(sizes, widths):
-        members = [
-            (line.documents[n], int(spans[n][0]), int(spans[n][1])) for n in order[start:stop]
-        ]
-        made.append(_bucket(line, every, members))
-        start = stop
-    return tuple(made)
+    members = [(line.documents[n], int(spans[n][0]), int(spans[n][1])) for n in order]
+    cuts = pairwise((0, *_cuts(sizes, widths)))
+    return tuple(_bucket(line, every, members[start:stop]) for start, stop in cuts)
 
 
 def _cuts(sizes: Ints, widths: Ints) -> list[int]:
@@ -133,12 +127,7 @@ def _cuts(sizes: Ints, widths: Ints) -> list[int]:
         total = members * widest * sizes[first] / 2 + calls + costs[first + 1 :]
         best = int(np.argmin(total))
         costs[first], ends[first] = total[best], first + best + 1
-    stops = []
-    start = 0
-    while start < count:
-        start = int(ends[start])
-        stops.append(start)
-    return stops
+    return followed(ends.tolist())
 
 
 def _bucket(line: Line, every: Ints, members: Sequence[tuple[Document, int, int]]) -> Bucket:

@@ -18,6 +18,7 @@ from torch import Tensor
 from forethought.errors import InputError
 from forethought.foresight.levels import LEVELS, level_text
 from forethought.rollout.spans import decode, token_starts
+from forethought.training.modules import evaluating
 from forethought.training.policy import Policy
 from forethought.types import Rollout, Span, Turn
 
@@ -112,16 +113,14 @@ def score_levels(
         rows += made
         owner += [number] * len(made)
     order = sorted(range(len(rows)), key=lambda n: -rows[n].length)
-    training = policy.model.training
-    policy.model.eval()
-    while order:
-        size = max(1, batch_tokens // rows[order[0]].length)
-        batch, order = order[:size], order[size:]
-        found = _score_rows(policy, [rows[number] for number in batch], temperature)
-        for number, probabilities in zip(batch, found, strict=True):
-            for slot, levels in zip(rows[number].slots, probabilities, strict=True):
-                scored[owner[number]][slot.turn] = levels
-    policy.model.train(training)
+    with evaluating(policy.model):
+        while order:
+            size = max(1, batch_tokens // rows[order[0]].length)
+            batch, order = order[:size], order[size:]
+            found = _score_rows(policy, [rows[number] for number in batch], temperature)
+            for number, probabilities in zip(batch, found, strict=True):
+                for slot, levels in zip(rows[number].slots, probabilities, strict=True):
+                    scored[owner[number]][slot.turn] = levels
     return scored
 
 

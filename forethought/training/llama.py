@@ -19,6 +19,7 @@ from torch.nn.functional import embedding, linear, silu
 from forethought.algos.packing import PackConfig, PackedBatch, pack
 from forethought.training.attention import Turns, View, attend
 from forethought.training.documents import Line, buckets_of, line_up
+from forethought.training.modules import evaluating, hooked
 from forethought.training.policy import Policy
 from forethought.types import TrainingSequence
 
@@ -57,18 +58,9 @@ def is_plain_llama(model: Any) -> bool:
         and not config.attention_dropout
         and rope.get("rope_type", "default") == "default"
         and all(p.dtype == torch.float32 and p.device.type == "cpu" for p in model.parameters())
-        and all(type(part) in kinds and not _changed(part) for part in model.modules())
+        and all(type(part) in kinds and not hooked(part) for part in model.modules())
+        and not any(getattr(part, "gradient_checkpointing", False) for part in model.modules())
     )
-
-
-def _changed(part: torch.nn.Module) -> bool:
-    hooks = (
-        part._forward_hooks,
-        part._forward_pre_hooks,
-        part._backward_hooks,
-        part._backward_pre_hooks,
-    )
-    return any(hooks) or bool(getattr(part, "gradient_checkpointing", False))
 
 
 @torch.no_grad()
@@ -78,10 +70,8 @@ def reads_as_llama(policy: Policy) -> bool:
         return False
     ids = tuple(n % policy.model.config.vocab_size for n in range(8))
     (batch,) = pack([TrainingSequence(ids=ids)], PackConfig(max_row_tokens=8, max_batch_tokens=8))
-    training = policy.model.training
-    policy.model.eval()
-    expected = policy.features(torch.tensor([ids]))[0]
-    policy.model.train(training)
+    with evaluating(policy.model):
+        expected = policy.features(torch.tensor([ids]))[0]
     found = llama_features(policy.model, batch, torch.arange(8))
     return float((found - expected).abs().max()) <= _APART * float(expected.abs().max())
 

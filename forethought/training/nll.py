@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from forethought.training.modules import evaluating
 from forethought.training.policy import Policy
 from forethought.types import TrainingSequence
 
@@ -23,21 +24,19 @@ def mean_nll(
         sequences: one document each.
         temperature: log-probabilities are log-softmax(logits / temperature).
     """
-    training = policy.model.training
-    policy.model.eval()
     losses: list[float] = []
-    for first in range(0, len(sequences), ROWS):
-        batch = sequences[first : first + ROWS]
-        width = max(len(sequence.ids) for sequence in batch)
-        ids = torch.tensor([[*s.ids, *[0] * (width - len(s.ids))] for s in batch])  # [B, L]
-        weight = torch.tensor([[*s.ce_weight, *[0.0] * (width - len(s.ids))] for s in batch])
-        ids, weight = ids.to(policy.device), weight.to(policy.device)
-        # Padding stands behind the last real token, where a causal model does not look.
-        logits = policy.project(policy.features(ids))[:, :-1].float()
-        if temperature != 1.0:
-            logits = logits / temperature
-        picked = logits.log_softmax(-1).gather(2, ids[:, 1:, None]).squeeze(2)
-        total = -(picked * weight[:, 1:]).sum(1) / weight[:, 1:].sum(1).clamp(min=1.0)
-        losses += total.tolist()
-    policy.model.train(training)
+    with evaluating(policy.model):
+        for first in range(0, len(sequences), ROWS):
+            batch = sequences[first : first + ROWS]
+            width = max(len(sequence.ids) for sequence in batch)
+            ids = torch.tensor([[*s.ids, *[0] * (width - len(s.ids))] for s in batch])  # [B, L]
+            weight = torch.tensor([[*s.ce_weight, *[0.0] * (width - len(s.ids))] for s in batch])
+            ids, weight = ids.to(policy.device), weight.to(policy.device)
+            # Padding stands behind the last real token, where a causal model does not look.
+            logits = policy.project(policy.features(ids))[:, :-1].float()
+            if temperature != 1.0:
+                logits = logits / temperature
+            picked = logits.log_softmax(-1).gather(2, ids[:, 1:, None]).squeeze(2)
+            total = -(picked * weight[:, 1:]).sum(1) / weight[:, 1:].sum(1).clamp(min=1.0)
+            losses += total.tolist()
     return losses

@@ -21,6 +21,7 @@ from torch import Tensor
 from forethought.data.models import locate_model
 from forethought.errors import InputError, MissingError
 from forethought.rollout.level_tokens import level_ids
+from forethought.training.modules import evaluating, hooked
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _MASKED_LAYERS = frozenset({"full_attention", "sliding_attention"})
@@ -220,7 +221,7 @@ class Policy:
         """The output embeddings [V, D]; None where `project` is not just their products."""
         head = self.model.get_output_embeddings()
         plain = self._projects() and type(head) is torch.nn.Linear and head.bias is None
-        return head.weight if plain else None
+        return head.weight if plain and not hooked(head) else None
 
     def _projects(self) -> bool:
         if self._direct is None:
@@ -233,12 +234,10 @@ class Policy:
         head = self.model.get_output_embeddings()
         if head is None or self.model.base_model is self.model:
             return False
-        training = self.model.training
-        self.model.eval()
         ids = torch.arange(4, device=self.device).unsqueeze(0) % self.model.config.vocab_size
-        hidden = self.model.base_model(input_ids=ids, use_cache=False)
-        whole = self.model(input_ids=ids, use_cache=False).logits
-        self.model.train(training)
+        with evaluating(self.model):
+            hidden = self.model.base_model(input_ids=ids, use_cache=False)
+            whole = self.model(input_ids=ids, use_cache=False).logits
         last = getattr(hidden, "last_hidden_state", None)
         return last is not None and torch.equal(head(last), whole)
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from forethought.algos.packing import PackedBatch, Prefixes
+from forethought.training.modules import evaluating
 from forethought.training.policy import Policy
 
 _MOVING_ROPE = frozenset({"dynamic", "longrope"})  # angles depend on the longest position of a pass
@@ -103,11 +104,8 @@ def can_share(policy: Policy) -> bool:
     recomputes = any(getattr(part, "gradient_checkpointing", False) for part in model.modules())
     if policy.mask_problem(math.inf) or recomputes or kinds & _MOVING_ROPE:
         return False
-    training = model.training
-    model.eval()
-    same = _keeps_keys_and_values(policy) and _gives_the_same(policy)
-    model.train(training)
-    return same
+    with evaluating(model):
+        return _keeps_keys_and_values(policy) and _gives_the_same(policy)
 
 
 def _keeps_keys_and_values(policy: Policy) -> bool:

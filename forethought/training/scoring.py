@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import embedding
+from torch.nn.functional import embedding, linear
 from torch.utils.checkpoint import checkpoint as recompute
 
 from forethought.algos.losses import exact_brier, score_tokens, token_logprobs
@@ -252,10 +252,8 @@ def _project(policy: Policy, features: Tensor, narrow: Tensor | None = None) -> 
         features = features.to(policy.dtype)
         if narrow is None:
             return policy.project(features)
-        with torch.no_grad():
-            logits = policy.project(features)
         made: Tensor = _NarrowGradient.apply(  # type: ignore[no-untyped-call]
-            features, policy.plain_head(), narrow, logits
+            features, policy.plain_head(), narrow
         )
         return made
 
@@ -265,10 +263,10 @@ class _NarrowGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, features: Tensor, weight: Tensor, narrow: Tensor, logits: Tensor
+        ctx: Any, features: Tensor, weight: Tensor, narrow: Tensor
     ) -> Tensor:
         ctx.save_for_backward(features, narrow)
-        return logits.view_as(logits)
+        return linear(features, weight)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
@@ -280,4 +278,4 @@ class _NarrowGradient(torch.autograd.Function):
             d_features = (gradient @ narrow).to(features.dtype)
         if ctx.needs_input_grad[1]:
             d_weight = (gradient.t() @ features.to(narrow.dtype)).to(features.dtype)
-        return d_features, d_weight, None, None
+        return d_features, d_weight, None

@@ -11,7 +11,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from training_builders import FIRST_WORD, denominators, sequences, trainer, word_policy
+from training_builders import (
+    FIRST_WORD,
+    denominators,
+    distance,
+    loss_and_gradient,
+    sequences,
+    word_policy,
+)
 
 from forethought.algos.packing import PackConfig, PackedBatch, pack
 from forethought.training import documents, llama, rows
@@ -49,19 +56,8 @@ def grouped(policy: Policy, seed: int) -> list[TrainingSequence]:
     return batch
 
 
-def gradients(
-    policy: Policy, batch: list[TrainingSequence], **config: object
-) -> tuple[float, torch.Tensor]:
-    """Loss and gradient of a batch."""
-    made = trainer(policy, **config)
-    _, loss = made._gradients(batch, denominators(batch), 0)
-    parameters = policy.model.parameters()
-    found = [p.grad.flatten() for p in parameters if p.grad is not None]
-    return loss, torch.cat(found)
-
-
-def apart(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return float((found - expected).norm() / expected.norm())
+def gradients(policy: Policy, batch: list[TrainingSequence], **config: object) -> torch.Tensor:
+    return loss_and_gradient(policy, batch, denominators(batch), **config)[1]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -75,11 +71,16 @@ def test_losses_and_gradients_are_those_of_the_modules(
     monkeypatch.setattr(documents, "_QUERIES", 16)  # several blocks a document
     if again:
         monkeypatch.setattr(llama, "_KEPT", 0)  # probabilities are computed again
-    loss, found = gradients(policy, batch, share_prefixes=share, micro_batch_tokens=300)
+    over = denominators(batch)
+    loss, found = loss_and_gradient(
+        policy, batch, over, share_prefixes=share, micro_batch_tokens=300
+    )
     by_modules(monkeypatch)
-    expected_loss, expected = gradients(policy, batch, share_prefixes=False, micro_batch_tokens=300)
+    expected_loss, expected = loss_and_gradient(
+        policy, batch, over, share_prefixes=False, micro_batch_tokens=300
+    )
     assert loss == pytest.approx(expected_loss, rel=1e-5)
-    assert apart(found, expected) < 1e-5
+    assert distance(found, expected) < 1e-5
 
 
 def by_modules(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,10 +93,10 @@ def test_layers_that_do_not_learn_get_no_gradient_and_the_others_the_same(
     policy = word_policy(1, SHAPES["two key heads"])
     policy.train_last(1)
     batch = grouped(policy, 4)
-    _, found = gradients(policy, batch)
+    found = gradients(policy, batch)
     by_modules(monkeypatch)
-    _, expected = gradients(policy, batch)
-    assert apart(found, expected) < 1e-5
+    expected = gradients(policy, batch)
+    assert distance(found, expected) < 1e-5
     assert policy.model.model.layers[0].mlp.up_proj.weight.grad is None
 
 
@@ -104,17 +105,17 @@ def test_in_bfloat16_it_is_as_near_to_float32_as_the_modules_are(
 ) -> None:
     policy = word_policy(1, SHAPES["two key heads"])
     batch = grouped(policy, 5)
-    _, exact = gradients(policy, batch)
-    _, ours = gradients(policy, batch, bf16=True)
+    exact = gradients(policy, batch)
+    ours = gradients(policy, batch, bf16=True)
     by_modules(monkeypatch)
-    _, theirs = gradients(policy, batch, bf16=True)
-    assert 0 < apart(ours, exact) < 1.5 * apart(theirs, exact)
+    theirs = gradients(policy, batch, bf16=True)
+    assert 0 < distance(ours, exact) < 1.5 * distance(theirs, exact)
 
 
 def test_two_passes_give_the_same_bytes() -> None:
     policy = word_policy(1, SHAPES["one key head"])
     batch = grouped(policy, 6)
-    first, second = (gradients(policy, batch)[1] for _ in range(2))
+    first, second = (gradients(policy, batch) for _ in range(2))
     assert torch.equal(first, second)
 
 

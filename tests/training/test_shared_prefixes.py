@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from training_builders import FIRST_WORD, denominators, trainer, word_policy
+from training_builders import (
+    FIRST_WORD,
+    denominators,
+    distance,
+    gradient,
+    trainer,
+    word_policy,
+)
 
 from forethought.algos.batching import HELD
 from forethought.algos.packing import PackedBatch
@@ -106,13 +113,8 @@ def step(
     made = trainer(policy, reference=reference, share_prefixes=share, **LOSSES | config)
     over = denominators(batch)
     made._gradients(batch, over, 0)
-    parameters = policy.model.parameters()
-    gradient = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
-    return made.step(batch, denominators=over, step_index=0), gradient
-
-
-def distance(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return float((found - expected).norm() / expected.norm())
+    found = gradient(made)
+    return made.step(batch, denominators=over, step_index=0), found
 
 
 def require_equal(maker: Maker, batch: list[TrainingSequence], **config: Any) -> dict[str, float]:

@@ -7,7 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
-from training_builders import denominators, divergence, sequences, trainer, word_policy
+from training_builders import (
+    denominators,
+    divergence,
+    in_chunks,
+    sequences,
+    trainer,
+    word_policy,
+)
 
 from forethought.algos.packing import PackConfig, PackedBatch, pack
 from forethought.training.policy import Policy
@@ -18,14 +25,6 @@ from forethought.types import BrierSlot, TrainingSequence
 
 TEMPERATURE = 0.7
 CHUNK = 7  # tokens
-SCORING = "forethought.training.scoring"
-
-
-def in_chunks(patch: pytest.MonkeyPatch, chunk: int, *, again: bool = True) -> None:
-    """Chunks of that many tokens; `again`: their logits are computed again."""
-    patch.setattr(f"{SCORING}._TOKENS", chunk)
-    patch.setattr(f"{SCORING}._LOGITS", 0)
-    patch.setattr(f"{SCORING}._KEPT", 0 if again else 1 << 30)
 
 
 def one_batch(policy: Policy, num: int = 6) -> PackedBatch:
@@ -150,3 +149,10 @@ def test_in_bfloat16_logits_stay_wide_and_the_gradient_is_near() -> None:
     assert torch.equal(found[0][0], found[1][0])
     for wide, near in zip(found[0][1:], found[1][1:], strict=True):
         assert 0 < float((near - wide).norm()) < 0.01 * float(wide.norm())
+
+
+def test_a_head_with_a_hook_is_more_than_its_products() -> None:
+    policy = word_policy()
+    assert policy.plain_head() is policy.model.get_output_embeddings().weight
+    policy.model.get_output_embeddings().register_forward_hook(lambda *args: 2.0 * args[2])
+    assert policy.plain_head() is None

@@ -9,7 +9,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from training_builders import byte_policy, denominators, sequences, trainer, word_policy
+from training_builders import (
+    byte_policy,
+    denominators,
+    gradient,
+    in_chunks,
+    loss_and_gradient,
+    sequences,
+    trainer,
+    word_policy,
+)
 
 from forethought.algos.batching import HELD
 from forethought.errors import GuardRail, InputError
@@ -21,19 +30,6 @@ from forethought.training.policy import Policy
 from forethought.training.tiny import ModelShape
 from forethought.training.trainer import Denominators, Trainer, TrainerConfig
 from forethought.types import BrierSlot, TrainingSequence
-
-
-def gradient(maker: Trainer) -> torch.Tensor:
-    parts = [p.grad for p in maker.policy.model.parameters() if p.grad is not None]
-    return torch.cat([part.flatten() for part in parts])
-
-
-def loss_and_gradient(
-    policy: Policy, batch: list[TrainingSequence], over: Denominators, **config: object
-) -> tuple[float, torch.Tensor]:
-    maker = trainer(policy, **config)
-    _, loss = maker._gradients(batch, over, 0)
-    return loss, gradient(maker)
 
 
 def naive_loss(policy: Policy, batch: list[TrainingSequence], over: Denominators) -> float:
@@ -307,8 +303,7 @@ def test_large_vocabularies_are_scored_in_chunks_with_the_same_gradient(
     batch = sequences(policy, 6, 4)
     over = denominators(batch)
     loss, whole = loss_and_gradient(policy, batch, over, temperature=0.8)
-    for name, value in (("_TOKENS", 7), ("_LOGITS", 0), ("_KEPT", 0)):
-        monkeypatch.setattr(f"forethought.training.scoring.{name}", value)
+    in_chunks(monkeypatch, 7)
     again, chunked = loss_and_gradient(policy, batch, over, temperature=0.8)
     assert again == pytest.approx(loss, abs=1e-6)
     torch.testing.assert_close(chunked, whole, rtol=1e-4, atol=1e-6)
@@ -435,8 +430,7 @@ def test_the_kl_term_in_chunks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> N
         return maker._gradients(batch, over, 0)[1], gradient(maker)
 
     loss, whole = found()
-    for name, value in (("_TOKENS", 7), ("_LOGITS", 0), ("_KEPT", 0)):
-        monkeypatch.setattr(f"forethought.training.scoring.{name}", value)
+    in_chunks(monkeypatch, 7)
     again, chunked = found()
     assert again == pytest.approx(loss, abs=1e-6)
     torch.testing.assert_close(chunked, whole, rtol=1e-4, atol=1e-6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -138,3 +139,29 @@ def divergence(
     log_pi, log_ref = ((x / temperature).log_softmax(-1) for x in (logits, reference))
     each = torch.nn.functional.kl_div(log_ref, log_pi, log_target=True, reduction="none")
     return weight @ each.sum(-1)
+
+
+def gradient(maker: Trainer) -> torch.Tensor:
+    """Of all parameters that have one, end to end."""
+    parts = [p.grad for p in maker.policy.model.parameters() if p.grad is not None]
+    return torch.cat([part.flatten() for part in parts])
+
+
+def loss_and_gradient(
+    policy: Policy, batch: list[TrainingSequence], over: Denominators, **config: Any
+) -> tuple[float, torch.Tensor]:
+    """Of a whole batch."""
+    maker = trainer(policy, **config)
+    _, loss = maker._gradients(batch, over, 0)
+    return loss, gradient(maker)
+
+
+def distance(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """How far two gradients are apart, as a share of the second."""
+    return float((found - expected).norm() / expected.norm())
+
+
+def in_chunks(patch: pytest.MonkeyPatch, tokens: int, *, again: bool = True) -> None:
+    """Projects that many tokens at a time; `again`: their logits are computed again."""
+    for name, value in (("_TOKENS", tokens), ("_LOGITS", 0), ("_KEPT", 0 if again else 1 << 30)):
+        patch.setattr(f"forethought.training.scoring.{name}", value)

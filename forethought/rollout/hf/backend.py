@@ -24,6 +24,7 @@ from forethought.rollout.hf.lean import LeanLlama, lean_llama
 from forethought.rollout.hf.sampler import StopRule
 from forethought.rollout.hf.static import Capture, StaticSteps, cuda_capture, static_steps
 from forethought.rollout.hf.wave import Row, Wave, WaveOptions
+from forethought.training.modules import evaluating
 
 if TYPE_CHECKING:
     from forethought.schema import RolloutConfig
@@ -214,16 +215,9 @@ class HFBackend:
                     item.future.set_result(completion)
 
     def _run(self, requests: list[Request]) -> list[Completion]:
-        training = self._model.training
-        if training:
-            self._model.eval()
-        kind = self._model.device.type
-        try:
-            with torch.autocast(kind, dtype=self._dtype, enabled=self._dtype is not None):
-                rows, prefilled = self._wave(requests)
-        finally:
-            if training:
-                self._model.train()
+        kind, narrow = self._model.device.type, self._dtype is not None
+        with evaluating(self._model), torch.autocast(kind, dtype=self._dtype, enabled=narrow):
+            rows, prefilled = self._wave(requests)
         self._count(rows, prefilled)
         return [self._completion(row) for row in rows]
 
