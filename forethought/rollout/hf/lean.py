@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.functional import embedding, linear, rms_norm, scaled_dot_product_attention, silu
+from torch.nn.functional import embedding, linear, scaled_dot_product_attention, silu
 
 from forethought.rollout.hf.cache import KvLayout, WaveCache
 from forethought.rollout.hf.steps import forward
@@ -25,11 +25,9 @@ _APART = 1e-4  # of the largest logit: what rounding in another order may come t
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    before: torch.Tensor  # [D] of the norm in front of attention
-    qkv: torch.Tensor  # [(H + 2 K) d, D]
+    qkv: torch.Tensor  # [(H + 2 K) d, D], times the weights of the norm in front
     out: torch.Tensor  # [H d, D], transposed
-    after: torch.Tensor  # [D] of the norm in front of the MLP
-    gate_up: torch.Tensor  # [2 F, D]
+    gate_up: torch.Tensor  # [2 F, D], times the weights of the norm in front
     down: torch.Tensor  # [F, D], transposed
 
 
@@ -45,23 +43,35 @@ class LeanLlama:
         self._dim = config.head_dim
         every = torch.arange(config.max_position_embeddings)[None]
         cos, sin = model.model.rotary_emb(model.model.embed_tokens.weight, every)  # [1, P, d]
-        self._cos, self._sin = cos[0, :, None], sin[0, :, None]
+        self._cos, self._sin = cos[0, :, None], sin[0, :, None].clone()
+        self._sin[..., : self._dim // 2] *= -1  # what the first half is crossed with
+        self._root = config.hidden_size**0.5
+        self._floor = torch.tensor(self._root * config.rms_norm_eps**0.5)
         self._layers: list[_Layer] = []
 
+    @torch.no_grad()
     def refresh(self) -> None:
         """Reads the weights, which a trainer may have changed since the last wave."""
         self._layers = [
             _Layer(
-                before=layer.input_layernorm.weight,
-                qkv=torch.cat([p.weight for p in (at.q_proj, at.k_proj, at.v_proj)]),
+                qkv=self._behind(layer.input_layernorm, at.q_proj, at.k_proj, at.v_proj),
                 out=at.o_proj.weight.t(),
-                after=layer.post_attention_layernorm.weight,
-                gate_up=torch.cat([layer.mlp.gate_proj.weight, layer.mlp.up_proj.weight]),
+                gate_up=self._behind(
+                    layer.post_attention_layernorm, layer.mlp.gate_proj, layer.mlp.up_proj
+                ),
                 down=layer.mlp.down_proj.weight.t(),
             )
             for layer in self._model.model.layers
             for at in (layer.self_attn,)
         ]
+
+    def _behind(self, norm: Any, *products: Any) -> torch.Tensor:
+        """Products side by side that take what `_unit` gives instead of what `norm` gives."""
+        return torch.cat([product.weight for product in products]) * (norm.weight * self._root)
+
+    def _unit(self, x: torch.Tensor) -> torch.Tensor:
+        """x / sqrt(sum(x^2) + D eps): an RMS norm but for its weights and the root of D."""
+        return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True).hypot(self._floor)
 
     def read(
         self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, cache: WaveCache
@@ -76,17 +86,15 @@ class LeanLlama:
         """
         (rows, width), end, begin = ids.shape, mask.shape[-1], mask.shape[-1] - ids.shape[1]
         heads = self._turned - self._key_heads
-        share, epsilon = heads // self._key_heads, self._model.config.rms_norm_eps
+        share = heads // self._key_heads
         cos, sin = self._cos[positions], self._sin[positions]  # [B, W, 1, d]
         x = embedding(ids, self._model.model.embed_tokens.weight)  # [B, W, D]
         size = x.shape[-1:]
         mask = mask.repeat_interleave(share, dim=2) if width > 1 else mask
         for number, layer in enumerate(self._layers):
-            normed = rms_norm(x, size, layer.before, epsilon)
-            qkv = linear(normed, layer.qkv).view(rows, width, -1, self._dim)
+            qkv = linear(self._unit(x), layer.qkv).view(rows, width, -1, self._dim)
             qk = qkv[:, :, : self._turned]
-            crossed = torch.cat((-qk[..., self._dim // 2 :], qk[..., : self._dim // 2]), dim=-1)
-            qk = torch.addcmul(qk * cos, crossed, sin)
+            qk = torch.addcmul(qk * cos, qk.roll(self._dim // 2, -1), sin)
             kept = cache.layers[number]
             kept.keys[:, :, begin:end] = qk[:, :, heads:].transpose(1, 2)
             kept.values[:, :, begin:end] = qkv[:, :, self._turned :].transpose(1, 2)
@@ -103,11 +111,10 @@ class LeanLlama:
             )
             mixed = mixed.view(query.shape).transpose(1, 2).reshape(-1, len(layer.out))
             x = torch.addmm(x.reshape(-1, *size), mixed, layer.out).view(x.shape)
-            normed = rms_norm(x, size, layer.after, epsilon)
-            gate, up = linear(normed, layer.gate_up).chunk(2, dim=-1)
-            inner = (silu(gate) * up).view(-1, len(layer.down))
+            gate, up = linear(self._unit(x), layer.gate_up).chunk(2, dim=-1)
+            inner = silu(gate).mul_(up).view(-1, len(layer.down))
             x = torch.addmm(x.reshape(-1, *size), inner, layer.down).view(x.shape)
-        normed = rms_norm(x[:, -1], size, self._model.model.norm.weight, epsilon)
+        normed = self._unit(x[:, -1]) * (self._model.model.norm.weight * self._root)
         return linear(normed, self._model.lm_head.weight)
 
 
