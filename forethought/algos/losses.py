@@ -81,13 +81,13 @@ class LossTerms:
 
 def token_logprobs(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
     """[n] log-probability of `targets` [n] under `softmax(logits / temperature)`, logits [n, V]."""
-    return _vocabulary_logprobs(logits, temperature).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    every = _scaled(logits, temperature).log_softmax(-1)
+    return every.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
 
 
-def _vocabulary_logprobs(logits: Tensor, temperature: float) -> Tensor:
+def _scaled(logits: Tensor, temperature: float) -> Tensor:
     # The vocabulary is the widest axis there is: a division by 1 is one more pass over all of it.
-    scaled = logits.float() if temperature == 1.0 else logits.float() / temperature
-    return scaled.log_softmax(-1)
+    return logits.float() if temperature == 1.0 else logits.float() / temperature
 
 
 class TokenScores(NamedTuple):
@@ -138,13 +138,17 @@ class _TokenScores(torch.autograd.Function):
         weight: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         targets = targets.unsqueeze(1)
-        every = _vocabulary_logprobs(logits, temperature)
-        chosen = every.gather(1, targets).squeeze(1)
-        p = every.exp()
-        entropy = -torch.dot(p.flatten(), every.flatten())
+        scaled = _scaled(logits, temperature)
+        p = scaled.softmax(1)
+        # The likeliest token's probability is 1 / sum exp(x - max): log-probabilities of the others
+        # need no second pass of exponentials, and do not vanish where theirs round to 0.
+        total = scaled.amax(1, keepdim=True) - p.amax(1, keepdim=True).log()  # log sum exp
+        chosen = (scaled.gather(1, targets) - total).squeeze(1)
+        entropy = total.sum() - torch.dot(p.flatten(), scaled.flatten())
         kl, more = entropy.new_zeros(()), tuple[Tensor, ...]()
         if reference is not None and weight is not None:
-            pull = every.sub_(_vocabulary_logprobs(reference, temperature)).mul_(p)
+            theirs = _scaled(reference, temperature).log_softmax(1)
+            pull = (scaled - theirs).sub_(total).mul_(p)
             divergence = pull.sum(1)
             weight = weight.float()
             kl, more = torch.dot(weight, divergence), (pull, divergence, weight)

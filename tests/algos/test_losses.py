@@ -193,3 +193,16 @@ def test_scores_of_tokens_and_their_gradient_are_those_of_the_formulas(temperatu
     torch.testing.assert_close(found.entropy, -(log_pi.exp() * log_pi).sum().detach())
     torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
     assert not found.entropy.requires_grad
+
+
+@pytest.mark.parametrize("anchored", [False, True])
+def test_scores_of_tokens_hold_where_a_probability_rounds_to_zero(anchored):
+    logits = torch.tensor([[0.0, 300.0, -400.0], [-1e4, -1e4 - 200.0, -1e4]])
+    more = {"reference": logits.flip(1), "weight": torch.ones(2)} if anchored else {}
+    found = score_tokens(logits, torch.tensor([2, 1]), **more)
+    log_pi = logits.log_softmax(-1)
+    torch.testing.assert_close(found.logprobs, log_pi[[0, 1], [2, 1]])
+    torch.testing.assert_close(found.entropy, -(log_pi.exp() * log_pi).sum(), atol=1e-2, rtol=1e-5)
+    if anchored:
+        expected = (log_pi.exp() * (log_pi - logits.flip(1).log_softmax(-1))).sum()
+        torch.testing.assert_close(found.kl, expected)

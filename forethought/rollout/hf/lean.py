@@ -67,11 +67,13 @@ class LeanLlama:
 
     def _behind(self, norm: Any, *products: Any) -> torch.Tensor:
         """Products side by side that take what `_unit` gives instead of what `norm` gives."""
-        return torch.cat([product.weight for product in products]) * (norm.weight * self._root)
+        weights: list[torch.Tensor] = [product.weight for product in products]
+        return torch.cat(weights).mul_(norm.weight * self._root)
 
     def _unit(self, x: torch.Tensor) -> torch.Tensor:
-        """x / sqrt(sum(x^2) + D eps): an RMS norm but for its weights and the root of D."""
-        return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True).hypot(self._floor)
+        """An RMS norm but for its weights and the root of D: x / sqrt(sum(x^2) + D eps)."""
+        length: torch.Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        return x / length.hypot(self._floor)
 
     def read(
         self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, cache: WaveCache
