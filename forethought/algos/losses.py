@@ -80,7 +80,7 @@ class LossTerms:
 
 
 def token_logprobs(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
-    """[n] log-probability of `targets` [n] under `softmax(logits / temperature)`, logits [n, V]."""
+    """[*] log-probability of `targets` [*] under `softmax(logits / temperature)`, logits [*, V]."""
     every = _scaled(logits, temperature).log_softmax(-1)
     return every.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from forethought.algos.losses import token_logprobs
 from forethought.training.modules import evaluating
 from forethought.training.policy import Policy
 from forethought.types import TrainingSequence
@@ -33,10 +34,8 @@ def mean_nll(
             weight = torch.tensor([[*s.ce_weight, *[0.0] * (width - len(s.ids))] for s in batch])
             ids, weight = ids.to(policy.device), weight.to(policy.device)
             # Padding stands behind the last real token, where a causal model does not look.
-            logits = policy.project(policy.features(ids))[:, :-1].float()
-            if temperature != 1.0:
-                logits = logits / temperature
-            picked = logits.log_softmax(-1).gather(2, ids[:, 1:, None]).squeeze(2)
+            logits = policy.project(policy.features(ids))[:, :-1]
+            picked = token_logprobs(logits, ids[:, 1:], temperature)
             total = -(picked * weight[:, 1:]).sum(1) / weight[:, 1:].sum(1).clamp(min=1.0)
             losses += total.tolist()
     return losses

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from forethought.algos.losses import exact_brier
+from forethought.algos.losses import exact_brier, token_logprobs
 from forethought.algos.packing import PackConfig, pack
 from forethought.errors import InputError
 from forethought.foresight.levels import LEVELS
@@ -217,10 +217,8 @@ def _familiar(
         behind = sequence.ids[position + 1 : position + 1 + _BEHIND]
         before = sequence.ids[begin:position]
         rows = torch.tensor([[*before, level, *behind] for level in ids], device=policy.device)
-        logits = policy.model(input_ids=rows).logits[:, len(before) :].float()
-        targets = rows[:, len(before) + 1 :].unsqueeze(-1)
-        chances = logits[:, :-1].log_softmax(-1).gather(-1, targets)
-        found += chances.sum((1, 2)).exp()
+        logits = policy.model(input_ids=rows).logits[:, len(before) : -1]
+        found += token_logprobs(logits, rows[:, len(before) + 1 :]).sum(1).exp()
     least = min(_FAMILIAR * found.max(), found.topk(2).values[-1])
     return (found >= least).nonzero().flatten().tolist()
 

@@ -48,6 +48,7 @@ class LeanLlama:
         self._root = config.hidden_size**0.5
         self._floor = torch.tensor(self._root * config.rms_norm_eps**0.5)
         self._layers: list[_Layer] = []
+        self._last = torch.empty(0)  # [D]: weights of the last norm and the root of D
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -64,6 +65,7 @@ class LeanLlama:
             for layer in self._model.model.layers
             for at in (layer.self_attn,)
         ]
+        self._last = self._model.model.norm.weight * self._root
 
     def _behind(self, norm: Any, *products: Any) -> torch.Tensor:
         """Products side by side that take what `_unit` gives instead of what `norm` gives."""
@@ -116,8 +118,7 @@ class LeanLlama:
             gate, up = linear(self._unit(x), layer.gate_up).chunk(2, dim=-1)
             inner = silu(gate).mul_(up).view(-1, len(layer.down))
             x = torch.addmm(x.reshape(-1, *size), inner, layer.down).view(x.shape)
-        normed = self._unit(x[:, -1]) * (self._model.model.norm.weight * self._root)
-        return linear(normed, self._model.lm_head.weight)
+        return linear(self._unit(x[:, -1]) * self._last, self._model.lm_head.weight)
 
 
 def lean_llama(model: Any, layout: KvLayout) -> LeanLlama | None:
