@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +25,7 @@ from forethought.tools.sandbox import (
     strongest,
     tree,
 )
+from forethought.tools.sandbox.paths import environment, interpreter
 
 LEVEL = "limits"
 
@@ -72,6 +74,39 @@ def test_an_exception_is_told_as_python_tells_it_without_our_own_frames() -> Non
     assert broken.exit == 1 and "SyntaxError" in last_line(broken.stderr)
     assert "null bytes" in run("\0").stderr
     assert run("pass \ud800").exit == 1
+
+
+ENDS = {
+    "a finalizer": "class A:\n    def __del__(self): print('gone', len(NAMES))\n"
+    "NAMES = [1]\na = A()",
+    "finalizers in rings": "class A:\n    def __init__(self, n): self.n, self.own = n, self\n"
+    "    def __del__(self): print(self.n)\na, b, c = A(1), A(2), A(3)",
+    "a finalizer that fails": "class A:\n    def __del__(self): 1 / 0\na = A()",
+    "a generator": "def f():\n    try: yield\n    finally: print('closed')\ng = f()\nnext(g)",
+    "an open stream": "s = open(1, 'w', closefd=False)\ns.write('late')",
+    "another stream": "import sys\nsys.stdout = open(1, 'w', closefd=False)\nprint('late')",
+    "a closed stream": "import sys\nprint('early')\nsys.stdout.close()",
+    "no stream": "import sys\nsys.stdout = None",
+    "a senseless stream": "import sys\nsys.stdout = 7\nsys.exit(4)",
+    "no main module": "import sys\ndel sys.modules['__main__']\nprint(1)",
+    "no modules": "import sys\nsys.modules.clear()",
+    "a thread": "import threading, time\n"
+    "threading.Thread(target=lambda: (time.sleep(.1), print('late'))).start()\nprint('early')",
+    "an exit handler": "import atexit\natexit.register(print, 'last')\nprint('early')",
+    "a text as exit code": "raise SystemExit('why')",
+    "an error and a finalizer": "class A:\n    def __del__(self): print('gone')\na = A()\na.b",
+}
+
+
+@pytest.mark.parametrize("code", ENDS.values(), ids=ENDS)
+def test_a_program_ends_as_in_the_interpreter(code: str, tmp_path: Path) -> None:
+    file = tmp_path / "program.py"
+    file.write_text(code)
+    words = [interpreter(), "-s", "-P", "-B", "-u", "-S", file.name]
+    bare = subprocess.run(words, cwd=tmp_path, env=environment(""), capture_output=True, text=True)
+    result = run(code)
+    assert (result.stdout, result.exit) == (bare.stdout, bare.returncode)
+    assert last_line(result.stderr) == last_line(bare.stderr)
 
 
 def test_the_same_program_prints_the_same() -> None:

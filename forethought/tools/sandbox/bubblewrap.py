@@ -24,6 +24,7 @@ from forethought.tools.sandbox.paths import (
     OPEN_FILES,
     environment,
     inside_command,
+    inside_pipe,
     package_folders,
     prefix_paths,
     system_links,
@@ -164,13 +165,14 @@ def start(kind: str, limits: SandboxLimits, cpu_s: int) -> Watch:
     pipes = [os.pipe() for _ in range(4)]
     group = make(limits.tasks)
     (control, control_end), (info, info_end), (rules, rules_end), (hold, release) = pipes
+    code = inside_pipe()
     os.write(rules_end, seccomp.bubblewrap_filter(of_root=os.geteuid() == 0))  # fits a pipe
     bounds = (cpu_s, limits.memory_mb << 20, limits.file_mb << 20, OPEN_FILES, limits.tasks + 2)
     folders = package_folders(limits.packages)
     command = [
         *_command(limits.disk_mb, limits.packages),
         *("--seccomp", str(rules), "--info-fd", str(info_end), "--block-fd", str(hold), "--"),
-        *inside_command(),
+        *inside_command(code),
         *(kind, str(control_end), "-1", *map(str, bounds), ":".join(folders)),
     ]
     try:
@@ -182,7 +184,7 @@ def start(kind: str, limits: SandboxLimits, cpu_s: int) -> Watch:
             stderr=subprocess.PIPE,
             cwd="/",
             env={},  # bubblewrap's own pid 1 keeps the environment that it was started with
-            pass_fds=(control_end, info_end, rules, hold),
+            pass_fds=(control_end, info_end, rules, hold, code),
             start_new_session=True,
         )
     except OSError:
@@ -192,7 +194,7 @@ def start(kind: str, limits: SandboxLimits, cpu_s: int) -> Watch:
             group.remove()
         raise
     finally:
-        for descriptor in (control_end, info_end, rules, hold):
+        for descriptor in (control_end, info_end, rules, hold, code):
             os.close(descriptor)
     try:
         first = _first_process(info)

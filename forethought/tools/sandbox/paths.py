@@ -23,17 +23,31 @@ def interpreter() -> str:
 
 
 @functools.cache
-def inside_code(name: str) -> str:
-    """A module of this package as compiled code in hex: no file is needed inside, nor compiled."""
+def inside_code(name: str) -> bytes:
+    """A module of this package as compiled code: no file is needed inside, nor compiled."""
     spec = importlib.util.find_spec(f"forethought.tools.sandbox.{name}")
     assert spec is not None and isinstance(spec.loader, importlib.abc.InspectLoader)
-    return marshal.dumps(spec.loader.get_code(spec.name)).hex()
+    return marshal.dumps(spec.loader.get_code(spec.name))
 
 
-def inside_command() -> tuple[str, ...]:
-    """The interpreter with the program that runs inside; its arguments come behind."""
-    start = f"import marshal; exec(marshal.loads(bytes.fromhex('{inside_code('inside')}')))"
+def inside_command(code: int) -> tuple[str, ...]:
+    """The interpreter with the program that runs inside; its arguments come behind.
+
+    `code` is the end of `inside_pipe` for reading.
+    """
+    start = (
+        f"import marshal, posix; code = posix.read({code}, {1 << 16}); posix.close({code}); "
+        "exec(marshal.loads(code))"
+    )
     return (interpreter(), "-s", "-P", "-B", "-u", "-S", "-c", start)
+
+
+def inside_pipe() -> int:
+    """A pipe with the code of the program that runs inside: as an argument it is slow to read."""
+    code, end = os.pipe()
+    os.write(end, inside_code("inside"))  # fits a pipe
+    os.close(end)
+    return code
 
 
 @functools.cache

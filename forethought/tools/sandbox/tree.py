@@ -27,6 +27,7 @@ from forethought.tools.sandbox.paths import (
     environment,
     inside_code,
     inside_command,
+    inside_pipe,
     package_folders,
     system_paths,
 )
@@ -146,6 +147,7 @@ def start(kind: str, level: str, limits: SandboxLimits, cpu_s: int) -> Watch:
     work.mkdir()
     outside = _process_ids()
     (control, control_end), (status, status_end) = os.pipe(), os.pipe()
+    code = inside_pipe()
     bounds = (cpu_s, limits.memory_mb << 20, limits.file_mb << 20, OPEN_FILES)
     words: list[object] = [kind, control_end, status_end, *bounds, _tasks_now() + limits.tasks]
     words.append(":".join(package_folders(limits.packages)))
@@ -153,13 +155,13 @@ def start(kind: str, level: str, limits: SandboxLimits, cpu_s: int) -> Watch:
         words += _landlock_words(str(work), limits.packages)
     try:
         process = subprocess.Popen(
-            [*inside_command(), *map(str, words)],
+            [*inside_command(code), *map(str, words)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=work,
             env=environment(str(work)),
-            pass_fds=(control_end, status_end),
+            pass_fds=(control_end, status_end, code),
             start_new_session=True,
         )
     except OSError:
@@ -168,8 +170,8 @@ def start(kind: str, level: str, limits: SandboxLimits, cpu_s: int) -> Watch:
         remove(folder)
         raise
     finally:
-        os.close(control_end)
-        os.close(status_end)
+        for descriptor in (control_end, status_end, code):
+            os.close(descriptor)
     return TreeWatch(process, (control, status), limits, folder, outside, make(limits.tasks))
 
 
@@ -178,7 +180,7 @@ def _landlock_words(work: str, packages: bool) -> list[str]:
     readable = [*system_paths(), *package_folders(packages), *_DEVICES_READ]
     paths = [f"r{path}" for path in readable if os.path.exists(path)]
     return [
-        inside_code("landlock_inside"),
+        inside_code("landlock_inside").hex(),
         str(abi),
         seccomp.landlock_filter(abi).hex(),
         *paths,
