@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,35 @@ def test_a_group_goes_with_its_program(level: str) -> None:
     before = set(os.listdir(own))
     during = open_sandbox(level).run("import time; time.sleep(0.1); print(1)", LIMITS)
     assert during.stdout == "1\n" and set(os.listdir(own)) <= before
+
+
+@needs_a_group
+def test_only_the_thread_that_starts_a_program_goes_into_its_group() -> None:
+    """And it comes back: what others start meanwhile, and it later, is outside."""
+    own, made = group._own_folder(), group.make(4)
+    assert made is not None
+    with group.around(made):
+        assert group._own_folder() == made.folder
+        with subprocess.Popen(("cat",), stdin=subprocess.PIPE) as born:
+            assert made.holds(born.pid)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(group._own_folder).result() == own  # its thread starts here
+        with group.around(made):
+            assert pool.submit(group._own_folder).result() == own
+    assert group._own_folder() == own
+    made.remove()
+    assert not os.path.exists(made.folder)
+
+
+@pytest.mark.parametrize("name", ["tasks", "cgroup.threads"])
+def test_a_thread_moves_itself_by_the_file_of_either_version(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "sandbox"
+    folder.mkdir()
+    for place in (tmp_path, folder):
+        (place / name).touch()
+    with group.around(group.Group(str(folder))):
+        assert (folder / name).read_text() == "0" and not (tmp_path / name).read_text()
+    assert (tmp_path / name).read_text() == "0"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import subprocess
 import time
 
 from forethought.tools.sandbox import seccomp
-from forethought.tools.sandbox.group import Group, make
+from forethought.tools.sandbox.group import Group, around, make
 from forethought.tools.sandbox.paths import (
     OPEN_FILES,
     environment,
@@ -65,6 +65,10 @@ class BubblewrapWatch(Watch):
         if first is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._first_fd = os.pidfd_open(first)
+            fields = read_stat(f"/proc/{first}")
+            if self._first_fd is not None and (fields is None or int(fields[0]) != process.pid):
+                os.close(self._first_fd)  # it has ended; the number may be another's now
+                self._first_fd = None
         self._listen(self._own)
 
     def on_event(self, descriptor: int) -> bool:
@@ -162,47 +166,43 @@ def start(kind: str, limits: SandboxLimits, cpu_s: int) -> Watch:
     Raises:
         OSError: bubblewrap could not be started.
     """
-    pipes = [os.pipe() for _ in range(4)]
+    pipes = [os.pipe() for _ in range(3)]
     group = make(limits.tasks)
-    (control, control_end), (info, info_end), (rules, rules_end), (hold, release) = pipes
+    (control, control_end), (info, info_end), (rules, rules_end) = pipes
     code = inside_pipe()
     os.write(rules_end, seccomp.bubblewrap_filter(of_root=os.geteuid() == 0))  # fits a pipe
     bounds = (cpu_s, limits.memory_mb << 20, limits.file_mb << 20, OPEN_FILES, limits.tasks + 2)
     folders = package_folders(limits.packages)
     command = [
         *_command(limits.disk_mb, limits.packages),
-        *("--seccomp", str(rules), "--info-fd", str(info_end), "--block-fd", str(hold), "--"),
+        *("--seccomp", str(rules), "--info-fd", str(info_end), "--"),
         *inside_command(code),
         *(kind, str(control_end), "-1", *map(str, bounds), ":".join(folders)),
     ]
     try:
         os.close(rules_end)
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd="/",
-            env={},  # bubblewrap's own pid 1 keeps the environment that it was started with
-            pass_fds=(control_end, info_end, rules, hold, code),
-            start_new_session=True,
-        )
+        with around(group):
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd="/",
+                env={},  # bubblewrap's own pid 1 keeps the environment that it was started with
+                pass_fds=(control_end, info_end, rules, code),
+                start_new_session=True,
+            )
     except OSError:
-        for descriptor in (control, info, release):
+        for descriptor in (control, info):
             os.close(descriptor)
         if group is not None:
             group.remove()
         raise
     finally:
-        for descriptor in (control_end, info_end, rules, hold, code):
+        for descriptor in (control_end, info_end, rules, code):
             os.close(descriptor)
     try:
-        first = _first_process(info)
-        if group is not None and first is not None:
-            group.add(first)
-        with contextlib.suppress(BrokenPipeError):  # bubblewrap has failed, and says why
-            os.write(release, b"\n")  # only now, by --block-fd, the program starts: in the group
-        return BubblewrapWatch(process, control, limits, first, group)
+        return BubblewrapWatch(process, control, limits, _first_process(info), group)
     except BaseException:
         process.kill()  # and by --die-with-parent all inside
         process.wait()
@@ -210,8 +210,6 @@ def start(kind: str, limits: SandboxLimits, cpu_s: int) -> Watch:
         if group is not None:
             group.remove()
         raise
-    finally:
-        os.close(release)
 
 
 def _first_process(info: int) -> int | None:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from forethought.tools.sandbox import seccomp
-from forethought.tools.sandbox.group import Group, make
+from forethought.tools.sandbox.group import Group, around, make
 from forethought.tools.sandbox.paths import (
     OPEN_FILES,
     environment,
@@ -53,15 +53,8 @@ class TreeWatch(Watch):
         outside: frozenset[str],
         group: Group | None,
     ) -> None:
-        """`descriptors` are control and status; `outside` are processes that were there before.
-
-        Supervisor and program enter `group` here, before the program has got its source.
-        """
+        """`descriptors` are control and status; `outside` are processes that were there before."""
         super().__init__(process, descriptors[0], limits, group)
-        if group is not None:
-            group.add(process.pid)
-            for pid in _tree(process.pid, outside):  # what was made before; later ones are born in
-                group.add(pid)
         self._folder, self._outside = folder, outside
         self._status_fd, self._status = descriptors[1], b""
         self._looks = 0
@@ -153,26 +146,30 @@ def start(kind: str, level: str, limits: SandboxLimits, cpu_s: int) -> Watch:
     words.append(":".join(package_folders(limits.packages)))
     if level == "landlock":
         words += _landlock_words(str(work), limits.packages)
+    group = make(limits.tasks)
     try:
-        process = subprocess.Popen(
-            [*inside_command(code), *map(str, words)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=work,
-            env=environment(str(work)),
-            pass_fds=(control_end, status_end, code),
-            start_new_session=True,
-        )
+        with around(group):
+            process = subprocess.Popen(
+                [*inside_command(code), *map(str, words)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=work,
+                env=environment(str(work)),
+                pass_fds=(control_end, status_end, code),
+                start_new_session=True,
+            )
     except OSError:
         os.close(control)
         os.close(status)
         remove(folder)
+        if group is not None:
+            group.remove()
         raise
     finally:
         for descriptor in (control_end, status_end, code):
             os.close(descriptor)
-    return TreeWatch(process, (control, status), limits, folder, outside, make(limits.tasks))
+    return TreeWatch(process, (control, status), limits, folder, outside, group)
 
 
 def _landlock_words(work: str, packages: bool) -> list[str]:
