@@ -89,6 +89,20 @@ def test_only_the_thread_that_starts_a_program_goes_into_its_group() -> None:
     assert not os.path.exists(made.folder)
 
 
+def test_a_process_that_is_not_bubblewraps_is_left_alone() -> None:
+    """As where the process that it made has ended, and its number is another's."""
+    other = subprocess.Popen(("sleep", "30"))
+    control, end = os.pipe()
+    ours = subprocess.Popen(
+        ("sleep", "30"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    bubblewrap.BubblewrapWatch(ours, control, LIMITS, other.pid, None).close()
+    os.close(end)
+    assert ours.poll() is not None and other.poll() is None
+    other.kill()
+    other.wait()
+
+
 @pytest.mark.parametrize("name", ["tasks", "cgroup.threads"])
 def test_a_thread_moves_itself_by_the_file_of_either_version(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "sandbox"
