@@ -89,6 +89,12 @@ def test_only_the_thread_that_starts_a_program_goes_into_its_group() -> None:
     assert not os.path.exists(made.folder)
 
 
+def test_a_thread_that_may_not_move_stays_and_starts_what_it_must(tmp_path: Path) -> None:
+    with group.around(group.Group(str(tmp_path / "none"))):
+        started = True
+    assert started and not list(tmp_path.iterdir())
+
+
 def test_a_process_that_is_not_bubblewraps_is_left_alone() -> None:
     """As where the process that it made has ended, and its number is another's."""
     other = subprocess.Popen(("sleep", "30"))
@@ -157,12 +163,13 @@ def test_where_none_can_be_made_nothing_changes(
 
 
 @pytest.mark.parametrize(
-    ("kind", "becomes"), [("domain invalid\n", "threaded"), ("domain\n", "domain\n")]
+    ("kind", "becomes"),
+    [("domain invalid\n", "threaded"), ("domain\n", "threaded"), ("threaded\n", "threaded\n")],
 )
 def test_a_group_below_one_with_processes_is_threaded_in_version_2(
     kind: str, becomes: str, tmp_path: Path
 ) -> None:
-    """cgroup-v2.rst: a group that is invalid takes no process in."""
+    """cgroup-v2.rst: a group of another kind takes no thread in."""
     (tmp_path / "cgroup.type").write_text(kind)
     group.Group(str(tmp_path))._join_threads()
     assert (tmp_path / "cgroup.type").read_text() == becomes

@@ -29,9 +29,9 @@ class Group:
         self.folder = folder
 
     def holds(self, pid: int) -> bool:
-        """Whether a process is in the group."""
+        """Whether the first thread of a process is in the group."""
         try:
-            with open(f"{self.folder}/cgroup.procs", encoding="ascii") as stream:
+            with open(_threads(self.folder), encoding="ascii") as stream:
                 return str(pid) in stream.read().split()
         except OSError:
             return False
@@ -61,18 +61,17 @@ class Group:
             time.sleep(0.002)
 
     def _join_threads(self) -> None:
-        """Makes a group of version 2 fit to take in processes.
+        """Makes a group of version 2 fit to take in threads.
 
-        We are in the group above, and with processes of its own and `pids` for those below it a
-        group is the root of a threaded subtree, in which a new group is invalid until it is
-        threaded, too (cgroup-v2.rst, "Threads").
+        We are in the group above, which is thereby the root of a threaded subtree, whatever it was
+        (cgroup-v2.rst, "Threads").
         """
         try:
             with open(f"{self.folder}/cgroup.type", encoding="ascii") as stream:
-                invalid = stream.read().strip() == "domain invalid"
+                threaded = stream.read().strip() == "threaded"
         except OSError:  # version 1
             return
-        if invalid:
+        if not threaded:
             _write(f"{self.folder}/cgroup.type", "threaded")
 
 
@@ -83,21 +82,28 @@ def around(group: Group | None) -> Iterator[None]:
     A thread moves itself at once; to move another process waits for the rest of the machine, 7 to
     10 ms.
     """
-    if group is None:
+    if group is None or not _enter(group.folder):
         yield
         return
-    with contextlib.suppress(OSError):
-        _enter(group.folder)
     try:
         yield
     finally:
         _enter(os.path.dirname(group.folder))
 
 
-def _enter(folder: str) -> None:
-    """The calling thread goes into a group: 0 stands for whoever writes it."""
-    version_2 = os.path.exists(f"{folder}/cgroup.threads")
-    _write(f"{folder}/{'cgroup.threads' if version_2 else 'tasks'}", 0)
+def _enter(folder: str) -> bool:
+    """Whether the calling thread went into a group: 0 stands for whoever writes it."""
+    try:
+        _write(_threads(folder), 0)
+    except OSError:
+        return False
+    return True
+
+
+def _threads(folder: str) -> str:
+    """The file of a group's threads, in version 2 or 1."""
+    version_2 = f"{folder}/cgroup.threads"
+    return version_2 if os.path.exists(version_2) else f"{folder}/tasks"
 
 
 def _write(path: str, value: int | str) -> None:
