@@ -63,8 +63,8 @@ def require_finite_gradient(
 class WeightWatch:
     """Remembers a few entries of every parameter, to see whether a step changes any.
 
-    The entry with the largest gradient of each parameter is among them unless it is 0; the copy is
-    small for models of any size.
+    Among them is one whose gradient is not 0, if there is one; the copy is small for models of any
+    size.
     """
 
     entries: tuple[tuple[torch.nn.Parameter, Tensor, Tensor], ...]  # parameter, indices, values
@@ -76,10 +76,10 @@ class WeightWatch:
         for parameter in parameters:
             if parameter.grad is None:
                 continue
-            size = parameter.numel()
-            strided = torch.arange(0, size, max(1, size // _WATCHED), device=parameter.device)
-            largest = parameter.grad.flatten().abs().argmax().unsqueeze(0)
-            where = torch.cat([largest, strided])
+            size, gradient = parameter.numel(), parameter.grad.flatten()
+            where = torch.arange(0, size, max(1, size // _WATCHED), device=parameter.device)
+            if not bool(gradient[where].any()):  # as of an embedding whose tokens are few
+                where = torch.cat([gradient.abs().argmax().unsqueeze(0), where])
             values = parameter.detach().flatten()[where]
             # A zero takes even an update that every other weight would round away.
             live = values != 0

@@ -56,17 +56,17 @@ def main(words: list[str]) -> int:
     while data := posix.read(0, 1 << 16):
         source += data
     gc.freeze()
-    modules = set(sys.modules)
+    before = set(sys.modules), sys.stdout, sys.stderr
     code, met = _execute(source.decode(), _scope(), bounds[1])
     if posix.getpid() == own:  # and no fork of it, which the program may outlive
         posix.write(control, b"m\n" if met else b"x %d\n" % code)
-        if modules == set(sys.modules):
+        if before == (set(sys.modules), sys.stdout, sys.stderr):
             _leave(code)
     return code
 
 
 def _leave(code: int) -> None:
-    """Ends a program that imported nothing new, as the interpreter would but for freeing memory.
+    """Ends a program that imported nothing, as the interpreter would but for freeing memory.
 
     That is a sixth of a call. Threads to wait for and exit handlers come with their modules, so
     that only finalizers and what is left in streams can still say something.
@@ -74,10 +74,9 @@ def _leave(code: int) -> None:
     del sys.modules["__main__"]
     gc.collect()
     try:
-        for stream in (sys.stdout, sys.stderr):
-            if not stream.closed:
-                stream.flush()
-    except Exception:  # the interpreter's own end deals with them
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):  # closed, or by the other side: the interpreter deals with them
         return
     posix._exit(code)
 
