@@ -8,6 +8,7 @@ import torch
 from training_builders import denominators, sequences, trainer, word_policy
 
 from forethought.errors import GuardRail
+from forethought.training.guards import WeightWatch
 from forethought.training.optim import OptimConfig
 from forethought.training.trainer import Denominators
 from forethought.types import TrainingSequence
@@ -64,6 +65,20 @@ def test_bf16_weights_that_swallow_every_update_are_noticed() -> None:
     optim = OptimConfig(name="adamw", lr=1e-6)
     with pytest.raises(GuardRail, match="bfloat16"):
         trainer(policy, optim).step(batch, denominators=denominators(batch), step_index=1)
+
+
+def test_one_row_that_changes_is_seen_wherever_it_stands() -> None:
+    """An embedding of which one token was there, and the broken twin that changes nothing."""
+    weight = torch.nn.Parameter(torch.ones(1000, 7))
+    weight.grad = torch.zeros_like(weight)
+    weight.grad[501, 4] = -1.0
+    assert 501 * 7 + 4 not in range(0, 7000, 7000 // 256)
+    watch = WeightWatch.before([weight])
+    with pytest.raises(GuardRail, match="changed no weight"):
+        watch.require_change(1.0, 1.0, 0)
+    with torch.no_grad():
+        weight[501, 4] = 2.0
+    watch.require_change(1.0, 1.0, 0)
 
 
 def test_no_change_is_expected_without_a_gradient_or_a_rate() -> None:
