@@ -39,7 +39,7 @@ from typing import Any
 from measured import exponent, memory_mb, peak_mb, ratio, spread, write
 from rl_sides import SIDES, Counted, Plan, compare
 from search_world import QUICK, Lengths
-from sides import PAIRS, SHAPES, Spent, compared, rounds
+from sides import PAIRS, SHAPES, Spent, compared, rounds, shapes
 from trl_side import require_trl
 
 from forethought.errors import ForethoughtError
@@ -175,7 +175,7 @@ def save(path: str, rows: list[dict[str, Any]], pairs: int) -> None:
         for side in ("ours", "peer")
     }
     more = {"exponent": slopes} if slopes["ours"] is not None else {}
-    write(path, (__doc__ or "").splitlines()[0], rows, pairs=pairs, **more)
+    write(path, (__doc__ or "").splitlines()[0], rows, pairs=pairs, models=shapes(rows), **more)
 
 
 def main(words: list[str]) -> int:

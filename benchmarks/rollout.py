@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from measured import exponent, write
-from sides import PAIRS, SHAPES, build_model, compared, rounds
+from sides import PAIRS, SHAPES, build_model, compared, rounds, shapes
 
 from forethought.rollout.backend import Request, Sampling
 from forethought.rollout.hf.backend import HFBackend
@@ -238,7 +238,15 @@ def main(words: list[str]) -> int:
         for side in ("ours", "peer")
     }
     more = {"exponent": slopes} if slopes["ours"] is not None else {}
-    write(args.json, __doc__.splitlines()[0], found, sampled=sampled, pairs=args.pairs, **more)
+    write(
+        args.json,
+        __doc__.splitlines()[0],
+        found,
+        sampled=sampled,
+        pairs=args.pairs,
+        models=shapes(found),
+        **more,
+    )
     return 0
 
 

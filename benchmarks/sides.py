@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -36,6 +36,13 @@ def build_model(name: str, vocabulary: int = VOCABULARY) -> Any:
     if name in SHAPES:
         return build_tiny_llama(vocabulary, SHAPES[name], seed=0).eval()
     return Policy.load(name).model
+
+
+def shapes(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """Width, layers, heads and inner width of the models in rows that are not a folder's."""
+    names = {row["x"]["model"] for row in rows}
+    known = SHAPES | {"32k": SHAPES["1m"]}
+    return {name: asdict(known[name]) for name in sorted(names & known.keys())}
 
 
 def rounds(num: int, calls: Mapping[str, Callable[[], Any]]) -> dict[str, list[Spent]]:

@@ -33,7 +33,7 @@ import grouped
 import supervised
 from arithmetic import MATRIX
 from measured import write
-from sides import PAIRS
+from sides import PAIRS, shapes
 from trl_side import require_trl
 
 from forethought.errors import ForethoughtError
@@ -77,7 +77,13 @@ def main(words: list[str]) -> int:
     def save(rows: list[dict[str, Any]]) -> None:
         """Adds rows to the file: a run takes long, and what it has found is not lost."""
         found.extend(rows)
-        write(args.json, (__doc__ or "").splitlines()[0], found, pairs=args.pairs)
+        write(
+            args.json,
+            (__doc__ or "").splitlines()[0],
+            found,
+            pairs=args.pairs,
+            models=shapes(found),
+        )
 
     try:
         if sizes:
