@@ -101,7 +101,7 @@ def test_memory_is_a_peak_with_what_was_there_before(bench: Import) -> None:
 def test_exponents_are_of_rows_whose_groups_all_train(bench: Import, tmp_path: Path) -> None:
     rows = [
         {
-            "x": {"turns": turns, "measure": "cpu", "silent": silent},
+            "x": {"model": "1m", "turns": turns, "measure": "cpu", "silent": silent},
             "ours": {"median": turns * (9.0 if silent else 2.0)},
             "peer": {"median": turns**2.0},
         }
@@ -111,6 +111,7 @@ def test_exponents_are_of_rows_whose_groups_all_train(bench: Import, tmp_path: P
     bench("rl_step").save(str(tmp_path / "b.json"), rows, 5)
     found = json.loads((tmp_path / "b.json").read_text())
     assert found["exponent"] == {"ours": 1.0, "peer": 2.0} and len(found["rows"]) == 4
+    assert found["models"]["1m"]["heads"] == 4
 
 
 @pytest.mark.parametrize("script", ["rl_step", "training"])
