@@ -63,8 +63,8 @@ def require_finite_gradient(
 class WeightWatch:
     """Remembers a few entries of every parameter, to see whether a step changes any.
 
-    Among them is one whose gradient is not 0, if there is one; the copy is small for models of any
-    size.
+    Among them is one whose gradient is not 0, if there is one, and entries that are 0 only where
+    all are; the copy is small for models of any size.
     """
 
     entries: tuple[tuple[torch.nn.Parameter, Tensor, Tensor], ...]  # parameter, indices, values
@@ -76,11 +76,13 @@ class WeightWatch:
         for parameter in parameters:
             if parameter.grad is None:
                 continue
-            size, gradient = parameter.numel(), parameter.grad.flatten()
+            size = parameter.numel()
+            weights, gradient = parameter.detach().flatten(), parameter.grad.flatten()
             where = torch.arange(0, size, max(1, size // _WATCHED), device=parameter.device)
-            if not bool(gradient[where].any()):  # as of an embedding whose tokens are few
+            # None of them may have a gradient, as of an embedding whose tokens are few.
+            if not bool((gradient[where] * weights[where]).any()):
                 where = torch.cat([gradient.abs().argmax().unsqueeze(0), where])
-            values = parameter.detach().flatten()[where]
+            values = weights[where]
             # A zero takes even an update that every other weight would round away.
             live = values != 0
             if bool(live.any()):

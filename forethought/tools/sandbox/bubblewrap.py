@@ -19,12 +19,13 @@ import subprocess
 import time
 
 from forethought.tools.sandbox import seccomp
-from forethought.tools.sandbox.group import Group, around, make
+from forethought.tools.sandbox.group import Group, launch, make
 from forethought.tools.sandbox.paths import (
     OPEN_FILES,
     environment,
+    filled_pipe,
+    inside_code,
     inside_command,
-    inside_pipe,
     package_folders,
     prefix_paths,
     system_links,
@@ -166,11 +167,10 @@ def start(kind: str, limits: SandboxLimits, cpu_s: int) -> Watch:
     Raises:
         OSError: bubblewrap could not be started.
     """
-    pipes = [os.pipe() for _ in range(3)]
+    (control, control_end), (info, info_end) = os.pipe(), os.pipe()
+    rules = filled_pipe(seccomp.bubblewrap_filter(of_root=os.geteuid() == 0))
+    code = filled_pipe(inside_code("inside"))
     group = make(limits.tasks)
-    (control, control_end), (info, info_end), (rules, rules_end) = pipes
-    code = inside_pipe()
-    os.write(rules_end, seccomp.bubblewrap_filter(of_root=os.geteuid() == 0))  # fits a pipe
     bounds = (cpu_s, limits.memory_mb << 20, limits.file_mb << 20, OPEN_FILES, limits.tasks + 2)
     folders = package_folders(limits.packages)
     command = [
@@ -180,27 +180,17 @@ def start(kind: str, limits: SandboxLimits, cpu_s: int) -> Watch:
         *(kind, str(control_end), "-1", *map(str, bounds), ":".join(folders)),
     ]
     try:
-        os.close(rules_end)
-        with around(group):
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                cwd="/",
-                env={},  # bubblewrap's own pid 1 keeps the environment that it was started with
-                pass_fds=(control_end, info_end, rules, code),
-                start_new_session=True,
-            )
+        process = launch(
+            command,
+            group,
+            cwd="/",
+            env={},  # bubblewrap's own pid 1 keeps the environment that it was started with
+            pass_fds=(control_end, info_end, rules, code),
+        )
     except OSError:
-        for descriptor in (control, info):
-            os.close(descriptor)
-        if group is not None:
-            group.remove()
+        os.close(control)
+        os.close(info)
         raise
-    finally:
-        for descriptor in (control_end, info_end, rules, code):
-            os.close(descriptor)
     try:
         return BubblewrapWatch(process, control, limits, _first_process(info), group)
     except BaseException:

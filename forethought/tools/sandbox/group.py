@@ -14,7 +14,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 _OWN, _MOUNTS = "/proc/thread-self/cgroup", "/proc/self/mountinfo"
 _SLACK = 8  # above the limit of tasks, so that a look at a crowd finds that it is over the limit
@@ -89,6 +89,42 @@ def around(group: Group | None) -> Iterator[None]:
         yield
     finally:
         _enter(os.path.dirname(group.folder))
+
+
+def launch(
+    command: Sequence[str],
+    group: Group | None,
+    *,
+    cwd: str,
+    env: Mapping[str, str],
+    pass_fds: Sequence[int],
+) -> subprocess.Popen[bytes]:
+    """Starts a process with pipes to it in a session of its own, born in the group.
+
+    `pass_fds` are for it alone: they are closed here.
+
+    Raises:
+        OSError: it could not be started; the group is removed.
+    """
+    try:
+        with around(group):
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=cwd,
+                env=env,
+                pass_fds=pass_fds,
+                start_new_session=True,
+            )
+    except OSError:
+        if group is not None:
+            group.remove()
+        raise
+    finally:
+        for descriptor in pass_fds:
+            os.close(descriptor)
 
 
 def _enter(folder: str) -> bool:

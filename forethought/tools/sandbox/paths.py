@@ -33,7 +33,7 @@ def inside_code(name: str) -> bytes:
 def inside_command(code: int) -> tuple[str, ...]:
     """The interpreter with the program that runs inside; its arguments come behind.
 
-    `code` is the end of `inside_pipe` for reading.
+    `code` is a `filled_pipe` of its compiled code: as an argument that is slow to read.
     """
     start = (
         f"import marshal, posix; code = posix.read({code}, {1 << 16}); posix.close({code}); "
@@ -42,12 +42,12 @@ def inside_command(code: int) -> tuple[str, ...]:
     return (interpreter(), "-s", "-P", "-B", "-u", "-S", "-c", start)
 
 
-def inside_pipe() -> int:
-    """A pipe with the code of the program that runs inside: as an argument it is slow to read."""
-    code, end = os.pipe()
-    os.write(end, inside_code("inside"))  # fits a pipe
-    os.close(end)
-    return code
+def filled_pipe(data: bytes) -> int:
+    """The reading end of a pipe that holds `data`, which must fit in one, and nothing more."""
+    end, writing = os.pipe()
+    os.write(writing, data)
+    os.close(writing)
+    return end
 
 
 @functools.cache

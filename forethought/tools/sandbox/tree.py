@@ -21,13 +21,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from forethought.tools.sandbox import seccomp
-from forethought.tools.sandbox.group import Group, around, make
+from forethought.tools.sandbox.group import Group, launch, make
 from forethought.tools.sandbox.paths import (
     OPEN_FILES,
     environment,
+    filled_pipe,
     inside_code,
     inside_command,
-    inside_pipe,
     package_folders,
     system_paths,
 )
@@ -140,7 +140,7 @@ def start(kind: str, level: str, limits: SandboxLimits, cpu_s: int) -> Watch:
     work.mkdir()
     outside = _process_ids()
     (control, control_end), (status, status_end) = os.pipe(), os.pipe()
-    code = inside_pipe()
+    code = filled_pipe(inside_code("inside"))
     bounds = (cpu_s, limits.memory_mb << 20, limits.file_mb << 20, OPEN_FILES)
     words: list[object] = [kind, control_end, status_end, *bounds, _tasks_now() + limits.tasks]
     words.append(":".join(package_folders(limits.packages)))
@@ -148,27 +148,18 @@ def start(kind: str, level: str, limits: SandboxLimits, cpu_s: int) -> Watch:
         words += _landlock_words(str(work), limits.packages)
     group = make(limits.tasks)
     try:
-        with around(group):
-            process = subprocess.Popen(
-                [*inside_command(code), *map(str, words)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                cwd=work,
-                env=environment(str(work)),
-                pass_fds=(control_end, status_end, code),
-                start_new_session=True,
-            )
+        process = launch(
+            [*inside_command(code), *map(str, words)],
+            group,
+            cwd=str(work),
+            env=environment(str(work)),
+            pass_fds=(control_end, status_end, code),
+        )
     except OSError:
         os.close(control)
         os.close(status)
         remove(folder)
-        if group is not None:
-            group.remove()
         raise
-    finally:
-        for descriptor in (control_end, status_end, code):
-            os.close(descriptor)
     return TreeWatch(process, (control, status), limits, folder, outside, group)
 
 
