@@ -170,6 +170,30 @@ def test_equal_prompts_of_a_wave_are_prefilled_once(kind: str) -> None:
     assert [c.ids for c in shared] == [c.ids for c in alone]
 
 
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "mistral", "gemma3"])
+@pytest.mark.parametrize("prefill_tokens", [2048, 20])
+def test_prompts_inside_other_prompts_are_read_with_them(kind: str, prefill_tokens: int) -> None:
+    model = tiny_model(kind)
+    backend = HFBackend(model)
+    backend.prefill_tokens = prefill_tokens
+    trunk, other = tuple(3 + 7 * n % 40 for n in range(23)), (9, 2, 9)
+    asked = [trunk[:5], other, trunk, trunk[:14], trunk[:5], (*trunk[:14], 50)]
+    for turn in range(2):  # the second turn reads what the first one handed over
+        requests = [
+            request(ids, str(n), n, max_tokens=4 + n, temperature=0.0)
+            for n, ids in enumerate(asked)
+        ]
+        before = backend.stats.prefilled
+        done = generate(backend, requests)
+        if turn == 0:  # three whole prompts, and the last ids of two beginnings
+            read = len(trunk) + len(other) + 15 + 2
+            assert backend.stats.prefilled - before == read
+        assert [c.ids for c in done] == [
+            reference(model, ids, 4 + n) for n, ids in enumerate(asked)
+        ]
+        asked = [(*ids, *c.ids, 6, 1) for ids, c in zip(asked, done, strict=True)]
+
+
 def test_rows_with_different_sampling_keep_to_their_own() -> None:
     model = tiny_model("llama")
     ids = prompts(3)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -78,23 +79,38 @@ class WaveOptions:
     on_end: Callable[[Row, torch.Tensor], None]  # gets [2 * layers, K, ids known, D] of a row
 
 
+def beginnings(rows: Sequence[Row]) -> dict[tuple[int, ...], tuple[int, ...]]:
+    """Of sequences that another one begins with, which of the others to read: the longest.
+
+    Args:
+        rows: of different ids; one with a cached prefix is neither.
+    """
+    found: dict[tuple[int, ...], tuple[int, ...]] = {}
+    order = sorted(row.request.ids for row in rows if not row.cached)
+    for ids, following in reversed(list(pairwise(order))):  # what goes on from it comes behind it
+        if following[: len(ids)] == ids:
+            found[ids] = found.get(following, following)
+    return found
+
+
 class Wave:
     """Runs rows to their ends. `prefilled` counts the ids that went through the model as prompt."""
 
     def __init__(self, rows: Sequence[Row], options: WaveOptions) -> None:
         """Plans the layout; nothing runs yet."""
         self._options = options
-        self._rows = list(rows)
+        self._rows = sorted(rows, key=lambda row: -row.new)  # long prompts read with long ones
         self.prefilled = 0
-        # Equal sequences (a group's prompt, branches of one state) are prefilled once.
-        leader: dict[tuple[int, ...], int] = {}
-        self._unique: list[Row] = []
-        self._source: list[int] = []
+        # Equal sequences (a group's prompt, branches of one state) are prefilled once, and what is
+        # the beginning of another (an earlier state of the same episode) with the other.
+        first_of: dict[tuple[int, ...], Row] = {}
         for row in self._rows:
-            if row.request.ids not in leader:
-                leader[row.request.ids] = len(self._unique)
-                self._unique.append(row)
-            self._source.append(leader[row.request.ids])
+            first_of.setdefault(row.request.ids, row)
+        inside = beginnings([*first_of.values()])
+        self._unique = sorted(first_of.values(), key=lambda row: row.request.ids in inside)
+        place = {row.request.ids: number for number, row in enumerate(self._unique)}
+        self._source = [place[row.request.ids] for row in self._rows]
+        self._inside = [place[inside[ids]] for ids in place if ids in inside]  # of the last rows
         old = max(row.cached for row in self._unique)
         end = old + max(row.new for row in self._unique)
         self._edges = (old, end)
@@ -139,19 +155,25 @@ class Wave:
         """Reads the prompts, those that are equal once."""
         unique, (old_end, end) = self._unique, self._edges
         layout = self._options.layout
-        shared = len(unique) < len(self._rows)
+        shared = self._source != [*range(len(unique))]
         copied = shared or self._options.static is not None
         room = end if copied else columns_for(end, self._last)
         cache = WaveCache(layout, len(unique), room)
         for number, row in enumerate(unique):
             if row.kv is not None:
                 cache.put(number, old_end, row.kv)
-        logits: list[torch.Tensor] = []
-        first = 0
-        while first < len(unique):
-            last = self._prefill_batch(first)
-            logits.append(self._prefill_rows(reads, cache, first, last))
+        logits, first, whole_prompts = list[torch.Tensor](), 0, len(unique) - len(self._inside)
+        while first < whole_prompts:
+            last = self._prefill_batch(first, whole_prompts)
+            width = max(row.new for row in unique[first:last])
+            logits.append(self._prefill_rows(reads, cache, slice(first, last), width))
             first = last
+        for number, other in enumerate(self._inside, whole_prompts):
+            begin = end - unique[other].new
+            kv = cache.store[:, other, :, begin : begin + unique[number].new]
+            cache.put(number, end, kv)
+        if self._inside:  # what comes behind a beginning is asked of its last id
+            logits.append(self._prefill_rows(reads, cache, slice(whole_prompts, None), 1))
         whole = torch.cat(logits)
         source = torch.tensor(self._source, device=layout.device) if shared else None
         every = [unique[number] for number in self._source]
@@ -168,26 +190,26 @@ class Wave:
             places=self._places(cached, new, self._last),
         )
 
-    def _prefill_batch(self, first: int) -> int:
+    def _prefill_batch(self, first: int, end: int) -> int:
         """End of the run of rows from `first` whose padded chunk keeps to the bound."""
         width = 0
-        for last in range(first, len(self._unique)):
+        for last in range(first, end):
             width = max(width, self._unique[last].new)
             if last > first and (last + 1 - first) * width > self._options.prefill_tokens:
                 return last
-        return len(self._unique)
+        return end
 
     def _prefill_rows(
-        self, reads: Forward, cache: WaveCache, first: int, last: int
+        self, reads: Forward, cache: WaveCache, which: slice, width: int
     ) -> torch.Tensor:
-        """Runs the new ids of rows `[first, last)`; returns their last logits [rows, V]."""
-        rows, (_, end) = self._unique[first:last], self._edges
+        """Runs the last new ids, at most `width`, of some rows; returns their logits [rows, V]."""
+        rows, (_, end) = self._unique[which], self._edges
         layout = self._options.layout
         cached, new = self._lengths(rows)
-        width = max(row.new for row in rows)
         ids = torch.zeros((len(rows), width), dtype=torch.long)
         for number, row in enumerate(rows):
-            ids[number, width - row.new :] = torch.tensor(row.request.ids[row.cached :])
+            part = row.request.ids[row.cached :][-width:]
+            ids[number, width - len(part) :] = torch.tensor(part)
         begin = width - new[:, None]
         column = torch.arange(width, device=layout.device)
         positions = torch.where(column < begin, 0, column - begin + cached[:, None])
@@ -195,8 +217,8 @@ class Wave:
         places = self._places(cached, new, end)
         if places is not None:
             mask = windowed(mask, places, positions, layout)
-        cache.point(end - width, slice(first, last))
-        self.prefilled += sum(row.new for row in rows)
+        cache.point(end - width, which)
+        self.prefilled += sum(min(row.new, width) for row in rows)
         return reads(ids.to(layout.device), positions, mask, cache)
 
     def _lengths(self, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
