@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from forethought.rollout.backend import Completion, Request
+from forethought.rollout.render import encode
 from forethought.rollout.spans import decode
 
 TurnWriter = Callable[[str, tuple[int, ...], str], str]
@@ -32,7 +33,7 @@ class ScriptedBackend:
         if bos is not None and ids and ids[0] == bos:
             ids = ids[1:]
         text = self._write(request.session, request.noise, decode(self._tokenizer, ids))
-        new = tuple(self._tokenizer.encode(text, add_special_tokens=False))
+        new = encode(self._tokenizer, text)
         bound = request.sampling.max_tokens
         return Completion(
             ids=new[:bound],

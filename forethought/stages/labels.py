@@ -136,9 +136,7 @@ def _measure_places(
     ):
         for first in range(len(known), len(places), per_wave):
             wave = places[first : first + per_wave]
-            points = [
-                _point(trajectories[p.item], p, first + i, student) for i, p in enumerate(wave)
-            ]
+            points = _points(trajectories, wave, first, student)
             for place, result in zip(
                 wave, measure(points, section.continuations, student), strict=True
             ):
@@ -149,9 +147,19 @@ def _measure_places(
     return {(row["i"], row["t"]): (row["s"], row["k"]) for row in known}
 
 
-def _point(trajectory: Trajectory, place: _Place, key: int, student: Student) -> BranchPoint:
-    rollout = as_rollout(trajectory, student.text_format, student.tokenizer)
-    return BranchPoint(rollout=rollout, history=rollout.turns[: place.step + 1], key=key)
+def _points(
+    trajectories: Sequence[Trajectory], wave: Sequence[_Place], first: int, student: Student
+) -> list[BranchPoint]:
+    """The states of a wave, whose first is number `first` of all; a trajectory is encoded once."""
+    rollouts = {
+        item: as_rollout(trajectories[item], student.text_format, student.tokenizer)
+        for item in dict.fromkeys(place.item for place in wave)
+    }
+    return [
+        BranchPoint(rollout=rollout, history=rollout.turns[: place.step + 1], key=key)
+        for key, place in enumerate(wave, first)
+        for rollout in (rollouts[place.item],)
+    ]
 
 
 def _read_counts(file: Path, per_wave: int, places: Sequence[_Place]) -> list[dict[str, int]]:

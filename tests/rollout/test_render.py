@@ -7,7 +7,7 @@ from rollout_builders import byte_tokenizer, word_tokenizer
 from tokenizers.processors import TemplateProcessing
 
 from forethought.errors import InputError
-from forethought.rollout.render import MODES, TextFormat
+from forethought.rollout.render import MODES, TextFormat, encode
 from forethought.rollout.spans import decode
 from forethought.types import Span, Task
 
@@ -111,6 +111,28 @@ def test_observations_are_wrapped_by_style() -> None:
     assert TextFormat(name="x").wrap_observation("a") == "\n<information>a</information>\n"
     maths = TextFormat(name="m", style="maths")
     assert maths.wrap_observation("4") == "\n<tool_response>\n4\n</tool_response>\n"
+
+
+@pytest.mark.parametrize("splits", [False, True])
+@pytest.mark.parametrize("state", ["fresh", "padding", "truncation", "served"])
+def test_ids_are_those_of_the_tokenizer_whatever_it_did_before(state: str, splits: bool) -> None:
+    text = "go </s> <bos> on and on"
+    for tokenizer in (byte_tokenizer(["plain", "</s>"]), word_tokenizer("go on and")):
+        tokenizer.add_special_tokens({"pad_token": "<pad>", "sep_token": "</s>"})
+        tokenizer.split_special_tokens = splits
+        if state == "padding":
+            tokenizer(["go", "go on"], padding="max_length", max_length=40)
+        elif state == "truncation":
+            tokenizer("go on", truncation=True, max_length=2)
+        elif state == "served":
+            tokenizer("go on")
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single="<eos> $A", special_tokens=[("<eos>", tokenizer.eos_token_id)]
+        )
+        for special in (False, True):
+            found = encode(tokenizer, text, special=special)
+            assert found == tuple(tokenizer.encode(text, add_special_tokens=special))
+            assert len(found) > 4
 
 
 def test_a_built_turn_keeps_ids_and_assigns_every_token() -> None:
