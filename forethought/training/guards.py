@@ -67,7 +67,8 @@ class WeightWatch:
     all are; the copy is small for models of any size.
     """
 
-    entries: tuple[tuple[torch.nn.Parameter, Tensor, Tensor], ...]  # parameter, indices, values
+    entries: tuple[tuple[torch.nn.Parameter, slice | Tensor, Tensor], ...]
+    # parameter, indices, values
 
     @classmethod
     def before(cls, parameters: Iterable[torch.nn.Parameter]) -> WeightWatch:
@@ -76,18 +77,14 @@ class WeightWatch:
         for parameter in parameters:
             if parameter.grad is None:
                 continue
-            size = parameter.numel()
+            step = max(1, parameter.numel() // _WATCHED)
+            where: slice | Tensor = slice(None, None, step)
             weights, gradient = parameter.detach().flatten(), parameter.grad.flatten()
-            where = torch.arange(0, size, max(1, size // _WATCHED), device=parameter.device)
             # None of them may have a gradient, as of an embedding whose tokens are few.
             if not bool((gradient[where] * weights[where]).any()):
-                where = torch.cat([gradient.abs().argmax().unsqueeze(0), where])
-            values = weights[where]
-            # A zero takes even an update that every other weight would round away.
-            live = values != 0
-            if bool(live.any()):
-                where, values = where[live], values[live]
-            entries.append((parameter, where, values))
+                every = torch.arange(0, len(weights), step, device=parameter.device)
+                where = torch.cat([gradient.abs().argmax().unsqueeze(0), every])
+            entries.append((parameter, where, weights[where].clone()))
         return cls(tuple(entries))
 
     def require_change(self, grad_norm: float, lr_factor: float, step: int) -> None:
@@ -99,7 +96,9 @@ class WeightWatch:
         if grad_norm == 0.0 or lr_factor == 0.0:
             return
         for parameter, where, old in self.entries:
-            if not torch.equal(parameter.detach().flatten()[where], old):
+            moved, live = parameter.detach().flatten()[where] != old, old != 0
+            # A zero takes even an update that every other weight would round away.
+            if bool((moved & live).any()) or bool(moved.any() and not live.any()):
                 return
         kinds = sorted({str(parameter.dtype) for parameter, _, _ in self.entries})
         raise GuardRail(

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
-from torch.nn.functional import embedding, linear, silu
+from torch.nn.functional import embedding, linear
 
 from forethought.algos.packing import PackConfig, PackedBatch, pack
 from forethought.training.attention import Turns, View, attend
 from forethought.training.documents import Line, buckets_of, line_up
+from forethought.training.layers import mlp, norm, products
 from forethought.training.modules import evaluating, hooked
 from forethought.training.policy import Policy
 from forethought.types import TrainingSequence
@@ -76,37 +76,6 @@ def reads_as_llama(policy: Policy) -> bool:
     return float((found - expected).abs().max()) <= _APART * float(expected.abs().max())
 
 
-class _Norm(torch.autograd.Function):
-    """x / sqrt(mean(x^2) + eps) * weight; two products where autograd would keep six tensors."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:  # type: ignore[override]
-        square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
-        scale = square.div_(x.shape[-1]).add_(eps).rsqrt_()
-        ctx.save_for_backward(x, weight, scale)
-        normed: Tensor = (x * scale).mul_(weight)
-        return normed
-
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        x, weight, scale = ctx.saved_tensors
-        product = gradient * x
-        d_weight = (scale.t() @ product)[0] if ctx.needs_input_grad[1] else None
-        if not ctx.needs_input_grad[0]:
-            return None, d_weight, None
-        pull = (product @ weight).unsqueeze(1).mul_(scale.pow(3)).div_(-x.shape[-1])
-        d_x = torch.mul(gradient, weight, out=product).mul_(scale).addcmul_(x, pull)
-        return d_x, d_weight, None
-
-
-def _norm(x: Tensor, module: Any) -> Tensor:
-    normed: Tensor = _Norm.apply(  # type: ignore[no-untyped-call]
-        x, module.weight, module.variance_epsilon
-    )
-    return normed
-
-
 def llama_features(
     model: Any, batch: PackedBatch, predictors: Tensor, *, bf16: bool = False
 ) -> Tensor:
@@ -126,27 +95,32 @@ def llama_features(
     x = embedding(torch.from_numpy(line.ids), base.embed_tokens.weight)
     view = _view(base, x, line, dim**-0.5)
 
-    def project(states: Tensor, module: Any) -> Tensor:
-        return linear(states, module.weight.to(kind))
+    def narrow(*modules: Any) -> list[Tensor]:
+        return [module.weight.to(kind) for module in modules]
+
+    def normed_by(module: Any, states: Tensor) -> Tensor:
+        return norm(states, module.weight, module.variance_epsilon)
 
     def heads(states: Tensor) -> Tensor:
         return states.view(len(states), -1, dim)
 
     for number, layer in enumerate(base.layers):
-        attention, mlp = layer.self_attn, layer.mlp
-        normed = _norm(x, layer.input_layernorm).to(kind)
-        keys, values = project(normed, attention.k_proj), project(normed, attention.v_proj)
-        if number == len(base.layers) - 1:
+        attention, last = layer.self_attn, number == len(base.layers) - 1
+        normed = normed_by(layer.input_layernorm, x).to(kind)
+        key, value, query = narrow(attention.k_proj, attention.v_proj, attention.q_proj)
+        if last:
+            keys, values = products(normed, key, value)
             x, normed = x.index_select(0, chosen), normed.index_select(0, chosen)
             asking = Turns(view.asking.cos[chosen], view.asking.sin[chosen])
             view = replace(view, asking=asking, buckets=buckets_of(line, asked))
-        queries = project(normed, attention.q_proj)
+            queries = linear(normed, query)
+        else:
+            keys, values, queries = products(normed, key, value, query)
         mixed = attend(heads(queries), heads(keys), heads(values), view)
-        x = x + project(mixed, attention.o_proj)
-        normed = _norm(x, layer.post_attention_layernorm).to(kind)
-        inner = silu(project(normed, mlp.gate_proj)) * project(normed, mlp.up_proj)
-        x = x + project(inner, mlp.down_proj)
-    return embedding(torch.from_numpy(inverse), _norm(x, base.norm))
+        x = x + linear(mixed, *narrow(attention.o_proj))
+        normed = normed_by(layer.post_attention_layernorm, x).to(kind)
+        x = x + mlp(normed, *narrow(layer.mlp.gate_proj, layer.mlp.up_proj, layer.mlp.down_proj))
+    return embedding(torch.from_numpy(inverse), normed_by(base.norm, x))
 
 
 def _view(base: Any, x: Tensor, line: Line, scale: float) -> View:
