@@ -27,6 +27,7 @@ from forethought.training.rows import can_share, row_features
 
 _LOGITS = 1 << 22  # of a chunk of tokens: they stay near the core
 _TOKENS = 256  # of a chunk at least: each adds its gradient to that of the output embeddings
+_TOKENS_NARROW = 512  # in bfloat16, where that gradient is also changed to float32 every time
 _KEPT = 1 << 27  # logits of a micro-batch that wait for the backward pass; more are computed again
 
 
@@ -161,12 +162,12 @@ class Scorer:
                 anchor = self._features(self.reference, batch, chosen)[:n]
             softness = torch.where(held, 1.0, self._kl_temperature)
         vocabulary = int(self.policy.model.config.vocab_size)
-        size = max(_TOKENS, _LOGITS // vocabulary)
+        head = self.policy.plain_head() if self._bf16 else None
+        size = max(_TOKENS if head is None else _TOKENS_NARROW, _LOGITS // vocabulary)
         pieces = [slice(first, min(first + size, n)) for first in range(0, max(n, 1), size)]
         run = self._chunk
         if n * vocabulary * (1 if kl_weight is None else 2) > _KEPT:
             run = partial(recompute, self._chunk, use_reentrant=False)
-        head = self.policy.plain_head() if self._bf16 else None
         how = _Projecting(
             narrow=None if head is None else head.detach().to(torch.bfloat16),
             plain_too=self._temperature != 1.0 and bool(chosen.streams["ce_weight"].any()),
