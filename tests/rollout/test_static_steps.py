@@ -64,9 +64,10 @@ def test_recorded_steps_sample_what_growing_ones_do(kind: str, capture: str) -> 
 @pytest.mark.parametrize("kind", ["llama-gqa", "qwen3", "neox", "gemma3"])
 def test_greedy_turns_of_recorded_steps_equal_generate(kind: str) -> None:
     model = tiny_model(kind)
+    trunk = prompts(1, shortest=15)[0]
     asked = [
         request(ids, str(n), n, max_tokens=4 + 3 * n % 8, temperature=0.0)
-        for n, ids in enumerate(prompts(9))
+        for n, ids in enumerate((*prompts(9), trunk[:4], trunk, trunk[:9]))
     ]
     for one, done in zip(asked, generate(static_backend(model), asked), strict=True):
         assert done.ids == reference(model, one.ids, one.sampling.max_tokens)
