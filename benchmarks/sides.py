@@ -20,6 +20,7 @@ SHAPES = {  # of about 0.1, 1 and 3 million parameters with a vocabulary of 2048
     "1m": ModelShape(),
     "3m": ModelShape(hidden=192, layers=6, heads=6, ffn=576),
 }
+WORDIER = {"32k": ("1m", 32_000)}  # shapes with another vocabulary
 PAIRS = 5
 
 
@@ -41,7 +42,7 @@ def build_model(name: str, vocabulary: int = VOCABULARY) -> Any:
 def shapes(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
     """Width, layers, heads and inner width of the models in rows that are not a folder's."""
     names = {row["x"]["model"] for row in rows}
-    known = SHAPES | {"32k": SHAPES["1m"]}
+    known = SHAPES | {name: SHAPES[shape] for name, (shape, _) in WORDIER.items()}
     return {name: asdict(known[name]) for name in sorted(names & known.keys())}
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from arithmetic import MATRIX, UNITS, Product, cells, seen_within, training_flops
 from gradients import SAME
-from sides import SHAPES, build_model, rounds
+from sides import SHAPES, VOCABULARY, WORDIER, build_model, rounds
 from trl_side import PLAIN, Stepper
 
 from forethought.training.optim import OptimConfig
@@ -40,12 +40,12 @@ class Plan:
 
 
 def build_policy(name: str) -> Policy:
-    """A model of `SHAPES` or `32k` with a vocabulary of words, or a model folder."""
-    if name not in (*SHAPES, "32k"):
+    """A model of `SHAPES` or `WORDIER` with a vocabulary of words, or a model folder."""
+    shape, size = WORDIER.get(name, (name, VOCABULARY))
+    if shape not in SHAPES:
         return Policy.load(name)
-    size = 32_000 if name == "32k" else 2048
     tokenizer = build_word_tokenizer([f"w{n}" for n in range(size - 4)])
-    return Policy(build_model("1m" if name == "32k" else name, size), tokenizer)
+    return Policy(build_model(shape, size), tokenizer)
 
 
 def make_sequences(vocabulary: int, plan: Plan) -> list[list[int]]:

@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from forethought.rollout.render import encode
 from forethought.types import TrainingSequence
 from forethought.worlds.atlas.tokens import NAMES, REGIONS, RELATIONS, ROUTE_LETTERS, SIGNS
 
@@ -33,7 +34,7 @@ def drill_sequence(
     ids: list[int] = [tokenizer.bos_token_id]
     weights: list[float] = [0.0]
     for text, trains in parts:
-        new = tokenizer(text, add_special_tokens=False)["input_ids"]
+        new = encode(tokenizer, text)
         ids += new
         weights += [1.0 if trains else 0.0] * len(new)
     return TrainingSequence(ids=tuple(ids), ce_weight=tuple(weights), source=source)

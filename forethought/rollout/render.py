@@ -228,7 +228,7 @@ def without_block(ids: Sequence[int], spans: Sequence[Span]) -> tuple[int, ...] 
 
 
 def encode(tokenizer: Any, text: str, *, special: bool = False) -> tuple[int, ...]:
-    """Ids of a text; with `special` the tokens that the tokenizer itself puts around it.
+    """Ids of a text, with `special` between the tokens that the tokenizer itself puts around it.
 
     The tokenizer behind a fast one is asked itself, which takes .4 of the time, but not where its
     state of the moment is not what the one in front of it would set.

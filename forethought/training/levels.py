@@ -17,6 +17,7 @@ from torch import Tensor
 
 from forethought.errors import InputError
 from forethought.foresight.levels import LEVELS, level_text
+from forethought.rollout.render import encode
 from forethought.rollout.spans import decode, token_starts
 from forethought.training.modules import evaluating
 from forethought.training.policy import Policy
@@ -179,12 +180,9 @@ def _find_number(policy: Policy, turn: Turn) -> tuple[int, str, bool] | None:
 
 def _encode_behind_tag(policy: Policy, text: str) -> list[int]:
     """Ids of a text as it is cut behind a tag, where some vocabularies add no leading blank."""
-
-    def encode(part: str) -> list[int]:
-        return list(policy.tokenizer.encode(part, add_special_tokens=False))
-
-    tag, whole = encode("<confidence>"), encode(f"<confidence>{text}")
-    return whole[len(tag) :] if whole[: len(tag)] == tag else encode(text)
+    tokenizer, before = policy.tokenizer, "<confidence>"
+    tag, whole = encode(tokenizer, before), encode(tokenizer, before + text)
+    return list(whole[len(tag) :] if whole[: len(tag)] == tag else encode(tokenizer, text))
 
 
 def _add_slot(row: _Row, turn: int, position: int, strings: Sequence[Sequence[int]]) -> None:

@@ -164,14 +164,13 @@ class Wave:
                 cache.put(number, old_end, row.kv)
         logits, first, whole_prompts = list[torch.Tensor](), 0, len(unique) - len(self._inside)
         while first < whole_prompts:
-            last = self._prefill_batch(first, whole_prompts)
-            width = max(row.new for row in unique[first:last])
+            width = unique[first].new  # no later row has more
+            last = min(whole_prompts, first + max(1, self._options.prefill_tokens // width))
             logits.append(self._prefill_rows(reads, cache, slice(first, last), width))
             first = last
         for number, other in enumerate(self._inside, whole_prompts):
             begin = end - unique[other].new
-            kv = cache.store[:, other, :, begin : begin + unique[number].new]
-            cache.put(number, end, kv)
+            cache.put(number, end, cache.take(other, begin, begin + unique[number].new, None))
         if self._inside:  # what comes behind a beginning is asked of its last id
             logits.append(self._prefill_rows(reads, cache, slice(whole_prompts, None), 1))
         whole = torch.cat(logits)
@@ -189,15 +188,6 @@ class Wave:
             positions=(cached + new)[:, None],
             places=self._places(cached, new, self._last),
         )
-
-    def _prefill_batch(self, first: int, end: int) -> int:
-        """End of the run of rows from `first` whose padded chunk keeps to the bound."""
-        width = 0
-        for last in range(first, end):
-            width = max(width, self._unique[last].new)
-            if last > first and (last + 1 - first) * width > self._options.prefill_tokens:
-                return last
-        return end
 
     def _prefill_rows(
         self, reads: Forward, cache: WaveCache, which: slice, width: int
